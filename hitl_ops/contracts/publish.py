@@ -1,0 +1,133 @@
+"""How every file reaches disk: temporary name, fsync, rename. A reader never sees half a file."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import io
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from hitl_ops.contracts.errors import UserError
+
+TEMPORARY_MARK = ".part-"
+
+
+@contextlib.contextmanager
+def disk_errors_named(path: Path) -> Iterator[None]:
+    """Turn 'disk full', 'read-only' and 'permission denied' into one clear line about ``path``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"disk full while writing '{path}'", "free space and run again; nothing was half-written") from None
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise UserError(f"cannot write '{path}'", "check its permissions, or set FLYWHEEL_HOME elsewhere") from None
+        raise
+
+
+@contextlib.contextmanager
+def publishing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success fsync it and rename it into place.
+
+    Works for a file and for a folder (the body then creates the folder itself). On any exception the
+    temporary is removed and ``path`` stays as it was.
+
+    Raises:
+        UserError: the disk is full or the place cannot be written.
+    """
+    target = Path(path)
+    temporary = target.with_name(f"{target.name}{TEMPORARY_MARK}{secrets.token_hex(4)}")
+    with disk_errors_named(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            if temporary.is_dir():
+                for file in sorted(temporary.rglob("*")):
+                    if file.is_file():
+                        _fsync(file)
+                if target.is_dir():
+                    # A folder cannot be replaced in one rename: park the old one, then swap.
+                    parked = target.with_name(f"{target.name}{TEMPORARY_MARK}old-{secrets.token_hex(4)}")
+                    os.rename(target, parked)
+                    os.rename(temporary, target)
+                    shutil.rmtree(parked, ignore_errors=True)
+                else:
+                    os.rename(temporary, target)
+            else:
+                _fsync(temporary)
+                os.replace(temporary, target)
+            _fsync(target.parent)
+        except BaseException:
+            if temporary.is_dir():
+                shutil.rmtree(temporary, ignore_errors=True)
+            else:
+                temporary.unlink(missing_ok=True)
+            raise
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish_bytes(path: str | Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` atomically and durably."""
+    with publishing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def publish_text(path: str | Path, text: str) -> None:
+    """Write ``text`` as UTF-8 to ``path`` atomically and durably."""
+    publish_bytes(path, text.encode("utf-8"))
+
+
+def publish_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` (plain data or a pydantic model) as indented JSON to ``path`` atomically and durably."""
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    publish_text(path, json.dumps(plain, indent=2, sort_keys=False, ensure_ascii=False) + "\n")
+
+
+def publish_json_lines_gz(path: str | Path, rows: list[BaseModel]) -> None:
+    """Write pydantic rows as gzip-compressed JSON lines; the same rows always give the same bytes."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0) as stream:
+        for row in rows:
+            stream.write(row.model_dump_json().encode("utf-8") + b"\n")
+    publish_bytes(path, buffer.getvalue())
+
+
+def sweep_temporaries(folder: str | Path) -> int:
+    """Remove what killed writers left behind in ``folder``; returns how many were removed.
+
+    A folder replacement that was killed between its two renames is put back first.
+    """
+    removed = 0
+    root = Path(folder)
+    if not root.is_dir():
+        return 0
+    for leftover in sorted(root.rglob(f"*{TEMPORARY_MARK}*")):
+        if not leftover.exists():
+            continue
+        name, _, suffix = leftover.name.partition(TEMPORARY_MARK)
+        original = leftover.with_name(name)
+        if suffix.startswith("old-") and not original.exists():
+            os.rename(leftover, original)
+            continue
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+        removed += 1
+    return removed

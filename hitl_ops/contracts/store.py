@@ -1,0 +1,131 @@
+"""Where everything is kept: the one module that builds paths under ``FLYWHEEL_HOME``."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from hitl_ops.contracts.errors import UserError
+
+PROGRAMS = ("planner", "station", "preference", "advantage", "dagger")
+_ITERATION = re.compile(r"^\d{3,}$")
+
+
+def iteration_key(iteration: int) -> str:
+    """``0`` becomes ``"000"``: zero-padded because Dagster keeps partitions in insertion order."""
+    return f"{iteration:03d}"
+
+
+@dataclass(frozen=True)
+class IterationPaths:
+    """The folders of one turn of one program's loop."""
+
+    program: str
+    key: str
+    base: Path
+
+    @property
+    def iteration(self) -> int:
+        """The iteration's number."""
+        return int(self.key)
+
+    @property
+    def rollouts(self) -> Path:
+        """Traces of experts and policies acting."""
+        return self.base / "rollouts"
+
+    @property
+    def sessions(self) -> Path:
+        """Logs of people acting."""
+        return self.base / "sessions"
+
+    @property
+    def samples(self) -> Path:
+        """Training samples and their data card."""
+        return self.base / "samples"
+
+    @property
+    def policy(self) -> Path:
+        """Checkpoints, adapter, merged weights and policy card."""
+        return self.base / "policy"
+
+    @property
+    def evaluation(self) -> Path:
+        """Scores, report and videos."""
+        return self.base / "evaluation"
+
+
+@dataclass(frozen=True)
+class Store:
+    """The root everything is kept under."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> Store:
+        """The store named by ``FLYWHEEL_HOME``, by default ``./data``.
+
+        Raises:
+            UserError: the variable names a URL that is not a local path.
+        """
+        return cls.at(os.environ.get("FLYWHEEL_HOME", "data"))
+
+    @classmethod
+    def at(cls, location: str | Path) -> Store:
+        """The store at ``location``: a path or a ``file://`` URL.
+
+        Raises:
+            UserError: the location is a URL of another kind.
+        """
+        text = str(location)
+        if text.startswith("file://"):
+            text = text.removeprefix("file://")
+        elif "://" in text:
+            raise UserError(
+                f"FLYWHEEL_HOME '{text}' is not a local path", "mount it (rclone, s3fs, gcsfuse) and name the mount point"
+            )
+        return cls(Path(text).expanduser().resolve())
+
+    def iteration(self, program: str, iteration: int | str) -> IterationPaths:
+        """The folders of one iteration.
+
+        Raises:
+            UserError: the program or the iteration key is not one of ours.
+        """
+        if program not in PROGRAMS:
+            raise UserError(f"program '{program}' is unknown", f"choose one of {', '.join(PROGRAMS)}")
+        key = iteration_key(iteration) if isinstance(iteration, int) else iteration
+        if not _ITERATION.match(key):
+            raise UserError(f"iteration '{key}' is not a number", "write it as 0, 1, 2 or 000, 001, 002")
+        return IterationPaths(program, key, self.root / program / key)
+
+    def demo_figures(self, program: str) -> Path:
+        """Figures of the last ``flywheel demo --program …``."""
+        return self.root / program / "demo.json"
+
+    @property
+    def episodes(self) -> Path:
+        """Generated episode sets, shared by all programs."""
+        return self.root / "episodes"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's instance: runs, events, schedules."""
+        return self.root / "dagster"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """MLflow's tracking and registry database."""
+        return f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """MLflow's artifact folder."""
+        return self.root / "mlflow" / "artifacts"
+
+    @property
+    def cache(self) -> Path:
+        """Responses of paid endpoints, unpacked base models; safe to delete."""
+        return self.root / "cache"

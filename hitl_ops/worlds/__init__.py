@@ -1,0 +1,1 @@
+"""Where policies act. Every world is deterministic in (episode, seed)."""
