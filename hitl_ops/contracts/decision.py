@@ -32,7 +32,9 @@ class Decision(BaseModel):
     percent_complete: float = Field(default=0.0, ge=0, le=1, description="task progress when the action ended")
     latency_ms: float = Field(default=0.0, ge=0, description="wall time the policy took to choose")
     world_graph: dict[str, Any] = Field(default_factory=dict, description="what the agent knew when it chose")
-    stats: dict[str, float] = Field(default_factory=dict, description="policy statistics: logprob, entropy, tries, tokens")
+    stats: dict[str, float] = Field(
+        default_factory=dict, description="policy statistics: logprob, entropy, tries, tokens"
+    )
 
 
 class EpisodeHeader(BaseModel):

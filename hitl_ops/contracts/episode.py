@@ -107,7 +107,9 @@ def read_episodes(path: str | Path) -> list[Episode]:
     try:
         body = json.loads(gzip.decompress(file.read_bytes()))
     except FileNotFoundError:
-        raise UserError(f"episode file '{file}' does not exist", "check the path, or generate it with `flywheel episodes`") from None
+        raise UserError(
+            f"episode file '{file}' does not exist", "check the path, or generate it with `flywheel episodes`"
+        ) from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"episode file '{file}' is corrupt ({error})", remedy) from None
     rows = body.get("episodes") if isinstance(body, dict) else None
@@ -120,5 +122,7 @@ def read_episodes(path: str | Path) -> list[Episode]:
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"episode file '{file}', episode {position}: field '{place}' {first['msg'].lower()}", remedy) from None
+            raise UserError(
+                f"episode file '{file}', episode {position}: field '{place}' {first['msg'].lower()}", remedy
+            ) from None
     return episodes

@@ -28,7 +28,9 @@ def disk_errors_named(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"disk full while writing '{path}'", "free space and run again; nothing was half-written") from None
+            raise UserError(
+                f"disk full while writing '{path}'", "free space and run again; nothing was half-written"
+            ) from None
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise UserError(f"cannot write '{path}'", "check its permissions, or set FLYWHEEL_HOME elsewhere") from None
         raise

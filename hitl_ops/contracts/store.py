@@ -84,7 +84,8 @@ class Store:
             text = text.removeprefix("file://")
         elif "://" in text:
             raise UserError(
-                f"FLYWHEEL_HOME '{text}' is not a local path", "mount it (rclone, s3fs, gcsfuse) and name the mount point"
+                f"FLYWHEEL_HOME '{text}' is not a local path",
+                "mount it (rclone, s3fs, gcsfuse) and name the mount point",
             )
         return cls(Path(text).expanduser().resolve())
 

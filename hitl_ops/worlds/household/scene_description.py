@@ -28,7 +28,8 @@ class Part(BaseModel):
     size: Vec3
     color: Color
     role: Literal["body", "door", "lamp"] = Field(
-        default="body", description="'door' parts are drawn only while the furniture is closed; 'lamp' parts glow when on"
+        default="body",
+        description="'door' parts are drawn only while the furniture is closed; 'lamp' parts glow when on",
     )
 
 

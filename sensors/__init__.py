@@ -1,0 +1,1 @@
+"""What wakes the loop: finished collections, new labels, new checkpoints."""
