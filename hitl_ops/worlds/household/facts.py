@@ -58,6 +58,10 @@ class Facts:
     doors_open: dict[str, bool]
     handles: dict[str, str] = field(default_factory=dict)
     """Handles used by an episode's propositions → our names; a name is its own handle."""
+    furniture_boxes: dict[str, tuple[Vec3, Vec3]] = field(default_factory=dict)
+    """Lowest and highest corner of the box around each piece of furniture; only is_next_to over furniture reads it."""
+    rooms: tuple[str, ...] = ()
+    """Every room of the home, so that a task may also name one without furniture."""
 
     def name(self, handle: str) -> str:
         """Our name for an episode's handle."""
