@@ -7,11 +7,27 @@ know nothing else about them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from hitl_ops.contracts.decision import Role
     from hitl_ops.contracts.episode import Episode
+
+
+class HistoryEntry(NamedTuple):
+    """One action that has ended, as an agent remembers it.
+
+    Attributes:
+        agent: who acted; the agent's own number, or its partner's where it noticed the partner act.
+        action: what was done, as ``Tool[args]``.
+        response: the world's answer.
+        news: the ``Objects:`` lines of what was newly learnt by it; empty where nothing was.
+    """
+
+    agent: int
+    action: str
+    response: str
+    news: str = ""
 
 
 @dataclass(slots=True)
@@ -25,8 +41,9 @@ class Observation:
         prompt: the text a language policy continues; ends with the action marker.
         admissible: every action the agent may name now, as ``Tool[args]``; never empty.
         world_text: the world as this agent knows it now, rendered as text.
-        history: this agent's past ``(action, response)`` pairs of the episode, oldest first.
+        history: this agent's own actions of the episode and those of its partner that it noticed, oldest first.
         knowledge: the agent's knowledge of the world, in the world's own type; None where there is none.
+        abilities: names of the tools this agent has, whether or not they can be used now.
     """
 
     agent: int
@@ -35,8 +52,9 @@ class Observation:
     prompt: str
     admissible: list[str]
     world_text: str = ""
-    history: list[tuple[str, str]] = field(default_factory=list)
+    history: list[HistoryEntry] = field(default_factory=list)
     knowledge: Any = None
+    abilities: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
