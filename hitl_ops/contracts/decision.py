@@ -15,7 +15,8 @@ class Decision(BaseModel):
     A correction trains on exactly the prompt stored here; nothing is ever reconstructed.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    # A log-probability may be -inf, which JSON has no number for: written as a string, read back as a float.
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
     type: Literal["decision"] = "decision"
     index: int = Field(ge=0, description="position among all decisions of the episode, both agents")
