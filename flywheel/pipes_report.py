@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 # The two variables that the Pipes protocol sets in the environment of the process it starts.
 _PIPES_VARIABLES = ("DAGSTER_PIPES_CONTEXT", "DAGSTER_PIPES_MESSAGES")
+# What a process whose starter has died gets to put its things in order.
+_LAST_SECONDS = 20.0
 # A bar needs no more; a training loop may step hundreds of times a second.
 _SECONDS_BETWEEN_MESSAGES = 0.25
 
@@ -69,7 +73,11 @@ def reporting() -> Iterator[PipesReport]:
 
     A :class:`UserError` raised inside is reported, then goes its way to the command line.
     """
-    if any(name not in os.environ for name in _PIPES_VARIABLES) or os.environ.get("RANK", "0") != "0":
+    if any(name not in os.environ for name in _PIPES_VARIABLES):
+        yield PipesReport(None)
+        return
+    threading.Thread(target=_leave_with_the_starter, daemon=True).start()
+    if os.environ.get("RANK", "0") != "0":
         yield PipesReport(None)
         return
     from dagster_pipes import open_dagster_pipes
@@ -81,6 +89,20 @@ def reporting() -> Iterator[PipesReport]:
         except UserError as error:
             report.mistake(error)
             raise
+
+
+def _leave_with_the_starter() -> None:
+    """End this process when the one that started it is gone, however it went.
+
+    The starter holds the other end of standard input. Left behind, a training would go on writing checkpoints into
+    the folder that the next run continues from.
+    """
+    with contextlib.suppress(OSError):
+        while os.read(0, 1024):
+            pass
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(_LAST_SECONDS)
+    os._exit(130)
 
 
 def both(*listeners: Progress) -> Progress:
