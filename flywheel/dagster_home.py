@@ -1,0 +1,61 @@
+"""Dagster's instance under the store's root: the one that ``flywheel up`` shows and ``flywheel demo`` writes to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.publish import disk_errors_named
+
+if TYPE_CHECKING:
+    from hitl_ops.contracts.store import Store
+
+
+def source_root() -> Path:
+    """The folder that holds Procfile, workspace.yaml and dagster.yaml: the clone this package is run from.
+
+    Raises:
+        UserError: Flywheel runs from an installed wheel, which does not carry them.
+    """
+    root = Path(__file__).resolve().parent.parent
+    if not (root / "workspace.yaml").is_file():
+        raise UserError(f"'{root}' is not a clone of Flywheel: workspace.yaml is missing", "run it from a clone")
+    return root
+
+
+def prepare_dagster_home(store: Store) -> Path:
+    """Create ``<root>/dagster`` with the repository's ``dagster.yaml`` linked into it; a file of the user's stays.
+
+    Returns:
+        The folder, for ``DAGSTER_HOME``.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    home = store.dagster_home
+    target = home / "dagster.yaml"
+    with disk_errors_named(target):
+        home.mkdir(parents=True, exist_ok=True)
+        store.mlflow_artifacts.mkdir(parents=True, exist_ok=True)
+        if target.is_symlink():
+            target.unlink()
+        with contextlib.suppress(FileExistsError):
+            target.symlink_to(source_root() / "dagster.yaml")
+    return home
+
+
+def loop_environment(store: Store) -> dict[str, str]:
+    """This process's environment with the store and Dagster's home named, and this Python's commands found first."""
+    import sys
+
+    commands = str(Path(sys.executable).parent)
+    return {
+        **os.environ,
+        "PATH": f"{commands}{os.pathsep}{os.environ.get('PATH', '')}",
+        "FLYWHEEL_HOME": str(store.root),
+        "DAGSTER_HOME": str(prepare_dagster_home(store)),
+        "PYTHONUNBUFFERED": "1",
+    }

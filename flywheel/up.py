@@ -1,0 +1,117 @@
+"""``flywheel up``: the graph, the runs and the experiments, on this machine, until Ctrl+C."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_COLOURS = ("cyan", "magenta", "green", "yellow", "blue")
+_READY_WITHIN_S = 120.0
+
+
+def up(
+    port: Annotated[int, typer.Option(help="Port of the asset graph and its runs (Dagster).")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(help="Port of the experiments (MLflow).")] = 5000,
+    root: Annotated[
+        Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
+    ] = None,
+) -> int:
+    """Start everything the Procfile names and stop it all together on Ctrl+C. Listens on this machine only."""
+    from flywheel.dagster_home import loop_environment, source_root
+    from flywheel.opening import open_iteration_zero
+    from flywheel.supervisor import Supervisor, read_procfile
+    from hitl_ops.contracts.store import Store
+
+    store = Store.at(root) if root else Store.from_environment()
+    commands = read_procfile(source_root() / "Procfile")
+    _need_free(port, "--port")
+    _need_free(mlflow_port, "--mlflow-port")
+    environment = loop_environment(store) | {
+        "DAGSTER_PORT": str(port),
+        "MLFLOW_PORT": str(mlflow_port),
+        "FLYWHEEL_MLFLOW_UI": f"http://127.0.0.1:{mlflow_port}",
+    }
+    open_iteration_zero(store)
+
+    supervisor = Supervisor(_prefixed(list(commands)))
+    stopping = threading.Event()
+    try:
+        for name, command in commands.items():
+            supervisor.start(name, command, environment=environment, folder=source_root())
+        threading.Thread(target=_announce, args=(port, mlflow_port, store.root, stopping), daemon=True).start()
+        name, code = supervisor.wait()
+        print(f"{name} ended with exit code {code}; stopping the rest", file=sys.stderr, flush=True)
+        return 1
+    except (KeyboardInterrupt, SystemExit):
+        print("\nstopping …", file=sys.stderr, flush=True)
+        return 0
+    finally:
+        stopping.set()
+        supervisor.stop()
+
+
+def _need_free(port: int, option: str) -> None:
+    from hitl_ops.contracts.errors import UserError
+
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As the servers do: a port whose last connections are still closing is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            raise UserError(f"port {port} is in use or not allowed", f"choose another with {option}") from None
+
+
+def _prefixed(names: list[str]) -> Callable[[str, str], None]:
+    """A function that prints a process's line behind its name, in its colour on a terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    width = max(map(len, names))
+    colours = {name: _COLOURS[position % len(_COLOURS)] for position, name in enumerate(names)}
+
+    def say(name: str, line: str) -> None:
+        console.print(Text(f"{name:<{width}} │ ", style=colours[name]) + Text.from_ansi(line))
+
+    return say
+
+
+def _announce(port: int, mlflow_port: int, root: Path, stopping: threading.Event) -> None:
+    """Print where to look, as soon as both servers answer."""
+    if not all(_answers(url, stopping) for url in (_url(port, "server_info"), _url(mlflow_port, "health"))):
+        return
+    print(
+        "\n"
+        f"  the asset graph   {_url(port, 'asset-groups/')}\n"
+        f"  experiments       {_url(mlflow_port)}\n"
+        f"  files             {root}\n"
+        "  Ctrl+C stops everything\n",
+        flush=True,
+    )
+
+
+def _url(port: int, path: str = "") -> str:
+    return f"http://127.0.0.1:{port}/{path}"
+
+
+def _answers(url: str, stopping: threading.Event) -> bool:
+    import urllib.error
+    import urllib.request
+
+    deadline = time.monotonic() + _READY_WITHIN_S
+    while time.monotonic() < deadline and not stopping.wait(0.5):
+        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=5) as answer:
+            if answer.status == 200:
+                return True
+    return False
