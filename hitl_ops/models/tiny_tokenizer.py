@@ -29,6 +29,9 @@ from hitl_ops.contracts.sample import ACTION_MARKER, END_OF_ACTION
 from hitl_ops.models.tokenization import split_at_markers
 
 if TYPE_CHECKING:
+    from tokenizers.decoders import Decoder
+    from tokenizers.normalizers import Normalizer
+    from tokenizers.pre_tokenizers import PreTokenizer
     from transformers import PreTrainedTokenizerFast
 
 PAD, OPENING = "<pad>", "<s>"
@@ -91,8 +94,8 @@ def train_tiny_tokenizer(
 
     normalizer = _normalizer()
     normal = Counter({normalizer.normalize_str(text): count for text, count in stretches.items()})
-    names = {word for text in stretches for name in _NAME.findall(text) for word in name.split("_")}
-    phrases = _frequent_wording(normal, names, at_least=max(2.0, phrase_share * texts))
+    varying = {word for text in stretches for name in _NAME.findall(text) for word in name.split("_")}
+    phrases = _frequent_wording(normal, varying, at_least=max(2.0, phrase_share * texts))
 
     vocabulary = [*SPECIAL_TOKENS, *_byte_alphabet(), _MARK]
     if vocab_size <= len(vocabulary) + len(phrases):
@@ -131,7 +134,7 @@ def train_tiny_tokenizer(
     )
 
 
-def _normalizer():
+def _normalizer() -> Normalizer:
     from tokenizers import Regex, normalizers
 
     return normalizers.Sequence(
@@ -139,14 +142,14 @@ def _normalizer():
     )
 
 
-def _decoder():
+def _decoder() -> Decoder:
     from tokenizers import Regex, decoders
 
     steps = [decoders.Replace(Regex(pattern), content) for pattern, content in _DECODE]
     return decoders.Sequence([decoders.Fuse(), *steps, decoders.ByteLevel()])
 
 
-def _pre_tokenizer(phrases: list[str]):
+def _pre_tokenizer(phrases: list[str]) -> PreTokenizer:
     from tokenizers import Regex, pre_tokenizers
 
     return pre_tokenizers.Split(Regex(_pattern(phrases)), behavior="isolated")
@@ -167,38 +170,45 @@ def _pattern(phrases: list[str]) -> str:
     return "|".join([*guarded, _PIECE])
 
 
-def _frequent_wording(normal: Counter[str], names: set[str], *, at_least: float) -> list[str]:
+def _frequent_wording(normal: Counter[str], varying: set[str], *, at_least: float) -> list[str]:
     """Find the runs of pieces worth a token of their own: pairs are merged while they occur often enough.
 
-    Runs end at everything that varies (numbers and the words of names), so that no phrase swallows a name.
+    Runs end at everything that varies (numbers, words of names, tools), so that no phrase swallows one of them:
+    a frequent tool glued to the wording before it would leave a rare tool in a context never trained.
     """
     piece = re.compile(_PIECE)
     runs: Counter[tuple[str, ...]] = Counter()
     for text, count in normal.items():
         run: list[str] = []
-        for part in piece.findall(text):
-            if part.lstrip(_MARK) in names or any(c.isdigit() for c in part):
+        parts = piece.findall(text)
+        for part, after in zip(parts, [*parts[1:], ""], strict=True):
+            varies = part.lstrip(_MARK) in varying or any(c.isdigit() for c in part)
+            if varies or after == "[":
                 runs[tuple(run)] += count
                 run = []
-            else:
+            if not varies:
                 run.append(part)
+            if part == "[":
+                runs[tuple(run)] += count
+                run = []
         runs[tuple(run)] += count
-    merged = {run: list(run) for run in runs if len(run) > 1}
+    weights = [count for run, count in runs.items() if len(run) > 1]
+    merged = [list(run) for run in runs if len(run) > 1]
     while True:
         pairs: Counter[tuple[str, str]] = Counter()
-        for run, parts in merged.items():
+        for parts, weight in zip(merged, weights, strict=True):
             for pair in pairwise(parts):
-                pairs[pair] += runs[run]
+                pairs[pair] += weight
         best = max(pairs.items(), key=lambda item: (item[1], item[0]), default=None)
         if best is None or best[1] < at_least:
             break
-        for parts in merged.values():
+        for parts in merged:
             _merge(parts, best[0])
     used: Counter[str] = Counter()
-    for run, parts in merged.items():
+    for parts, weight in zip(merged, weights, strict=True):
         for part in parts:
             if len(piece.findall(part)) > 1:
-                used[part] += runs[run]
+                used[part] += weight
     return sorted(phrase for phrase, count in used.items() if count >= at_least)
 
 
