@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-import moderngl
+import moderngl  # noqa: TID253 - this module is itself imported only where a renderer is made
 import numpy as np
 
 from hitl_ops.contracts.errors import UserError
@@ -72,7 +72,7 @@ class _Context:
         os.environ.setdefault("LP_NUM_THREADS", "0")
         self.process = os.getpid()
         try:
-            self.gl = moderngl.create_standalone_context(require=330, backend="egl")
+            self.gl = moderngl.create_standalone_context(require=330, backend="egl")  # type: ignore[arg-type]  # its hint is wrong
         except Exception as error:  # glcontext raises bare Exception
             raise UserError(
                 f"no OpenGL context through EGL: {error}",
@@ -80,13 +80,10 @@ class _Context:
             ) from error
         self.name = str(self.gl.info["GL_RENDERER"])
         flat, tiled, smooth = (
-            self.gl.program(
-                vertex_shader=_VERTEX.replace("INTERPOLATION", how),
-                fragment_shader=fragment.replace("INTERPOLATION", how),
-            )
+            self.gl.program(*(source.replace("INTERPOLATION", how) for source in (_VERTEX, fragment)))
             for how, fragment in (("flat", _FRAGMENT), ("smooth", _FLOOR_FRAGMENT), ("smooth", _FRAGMENT))
         )
-        self.programs = (flat, tiled, smooth)
+        self.to_clip: list[Any] = [program["to_clip"] for program in (flat, tiled, smooth)]
         program_of = {"box": flat, "floor": tiled, "cylinder": smooth, "sphere": smooth}
         self.shapes = []
         for shape in SHAPES:
@@ -155,8 +152,8 @@ class OpenGLRenderer:
             to_clip = camera.projection_matrix(width, height) @ camera.view_matrix()
             to_clip[1] *= -1
             matrix = to_clip.T.astype(np.float32).tobytes()
-            for program in self._context.programs:
-                program["to_clip"].write(matrix)
+            for uniform in self._context.to_clip:
+                uniform.write(matrix)
             for number, array in enumerate(self._arrays):
                 first, last = splits[number], splits[number + 1]
                 if last > first:
@@ -187,8 +184,10 @@ class OpenGLRenderer:
             self._arrays.append(self._context.gl.vertex_array(program, content, indices))
 
     def _release(self) -> None:
-        for held in (*self._arrays, *self._instances):
-            held.release()
+        for array in self._arrays:
+            array.release()
+        for buffer in self._instances:
+            buffer.release()
         self._arrays, self._instances = [], []
 
     def close(self) -> None:

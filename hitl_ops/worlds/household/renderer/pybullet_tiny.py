@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-import pybullet
+import pybullet  # noqa: TID253 - this module is itself imported only where a renderer is made
 from numpy.typing import NDArray
 
 from hitl_ops.worlds.household.facts import Facts
@@ -23,7 +23,7 @@ _AWAY = (0.0, 10_000.0, 0.0)  # TinyRenderer has no switch to hide a body: it st
 
 
 def _from_afar(camera: Camera, width: int, height: int) -> Camera:
-    """An orthographic camera as a pinhole so far back that the difference is below a pixel; TinyRenderer has no other."""
+    """An orthographic camera as a pinhole so far back that no pixel differs; TinyRenderer knows pinholes only."""
     _, _, ahead = camera.axes()
     x, y, z = (np.array(camera.position) - _AFAR * ahead).tolist()
     fov = math.degrees(2 * math.atan(camera.half_size(width, height)[0] / (_AFAR + camera.far / 2)))

@@ -6,6 +6,7 @@ and, through the part of each opening that lies in its field of view, the rooms 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -206,7 +207,7 @@ def _unwalled(start: Point, end: Point, description: SceneDescription) -> list[t
             cuts.update(span)
     ordered = sorted(cut for cut in cuts if 0.0 <= cut <= length)
     found = []
-    for low, high in zip(ordered, ordered[1:], strict=False):
+    for low, high in itertools.pairwise(ordered):
         middle = (low + high) / 2
         if high - low < 1e-3 or any(a <= middle <= b for a, b in closed):
             continue

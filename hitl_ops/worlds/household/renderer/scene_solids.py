@@ -150,8 +150,8 @@ class SceneSolids:
             rooms = self.sight.room_bit(furniture.room)
             cosine, sine = math.cos(furniture.yaw), math.sin(furniture.yaw)
             for part in furniture.parts:
-                row = _row(part, furniture.position, cosine, sine)
-                drafts.append(_Draft("furniture", furniture.name, part.role, part.shape, row, rooms, part))
+                placed = _row(part, furniture.position, cosine, sine)
+                drafts.append(_Draft("furniture", furniture.name, part.role, part.shape, placed, rooms, part))
         return drafts
 
     def _build(self, facts: Facts) -> None:

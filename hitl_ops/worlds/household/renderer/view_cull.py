@@ -45,15 +45,8 @@ def _sides(camera: Camera, width: int, height: int) -> tuple[NDArray[np.float32]
     half_width, half_height = camera.half_size(width, height)
     position = np.array(camera.position)
     if camera.extent is None:
-        normals = np.array(
-            [
-                right - half_width * ahead,
-                -right - half_width * ahead,
-                up - half_height * ahead,
-                -up - half_height * ahead,
-                -ahead,
-            ]
-        )
+        aside, aloft = half_width * ahead, half_height * ahead
+        normals = np.array([right - aside, -right - aside, up - aloft, -up - aloft, -ahead])
         normals /= np.linalg.norm(normals, axis=1, keepdims=True)
         offsets = normals @ position
     else:
