@@ -131,9 +131,9 @@ def find_uv() -> str:
             return str(place)
     say(f"fetching uv {UV_VERSION} into .uv")
     shutil.rmtree(UV_HOME / "bin", ignore_errors=True)
-    pip = [str(UV_HOME / "bin" / "python"), "-m", "pip", "install", "--quiet", wanted]
+    pip = [str(UV_HOME / "bin" / "python"), "-m", "pip", "install", "-qq", wanted]
     # Debian ships python3 without venv unless python3-venv is installed; pip alone will do then.
-    target = [sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", "--target", str(UV_HOME / "lib"), wanted]
+    target = [sys.executable, "-m", "pip", "install", "-qq", "--upgrade", "--target", str(UV_HOME / "lib"), wanted]
     made = answers([sys.executable, "-m", "venv", str(UV_HOME)]) is not None
     if not (made and watch(pip, "fetching uv") == 0) and watch(target, "fetching uv") != 0:
         installed = shutil.which("uv")

@@ -1,0 +1,55 @@
+"""How a verb comes to its configuration: a preset, a file over it, single values over that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hitl_ops.contracts.config import StrictConfig
+
+    ConfigT = TypeVar("ConfigT", bound=StrictConfig)
+
+PresetOption = Annotated[str, typer.Option(help="Named configuration to start from.")]
+ConfigOption = Annotated[Path | None, typer.Option(help="YAML file laid over the preset; an unknown key is an error.")]
+SetOption = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="One value laid over that, `dotted.key=value`. Repeatable."),
+]
+
+
+def resolve_config(
+    model: type[ConfigT],
+    presets: Mapping[str, ConfigT],
+    *,
+    preset: str,
+    file: Path | None,
+    overrides: list[str],
+) -> ConfigT:
+    """Build a configuration: ``presets[preset]``, then the keys ``file`` names, then ``overrides``.
+
+    Raises:
+        UserError: the preset is unknown, the file cannot be read, or a key or value is not accepted.
+    """
+    from hitl_ops.contracts.config import apply_overrides, load_config, parse_config
+    from hitl_ops.contracts.errors import UserError
+
+    if preset not in presets:
+        raise UserError(f"preset '{preset}' is unknown", f"choose one of {', '.join(presets)}")
+    config = presets[preset]
+    if file is not None:
+        named = load_config(model, file).model_dump(exclude_unset=True)
+        config = parse_config(model, _laid_over(config.model_dump(), named), source=str(file))
+    return apply_overrides(config, overrides)
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = _laid_over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged
