@@ -80,7 +80,7 @@ class _Context:
             ) from error
         self.name = str(self.gl.info["GL_RENDERER"])
         flat, tiled, smooth = (
-            self.gl.program(*(source.replace("INTERPOLATION", how) for source in (_VERTEX, fragment)))
+            self._program(how, fragment)
             for how, fragment in (("flat", _FRAGMENT), ("smooth", _FLOOR_FRAGMENT), ("smooth", _FRAGMENT))
         )
         self.to_clip: list[Any] = [program["to_clip"] for program in (flat, tiled, smooth)]
@@ -91,6 +91,10 @@ class _Context:
             vertices, indices = self.gl.buffer(mesh.vertices.tobytes()), self.gl.buffer(mesh.triangles.tobytes())
             self.shapes.append((program_of[shape], vertices, indices))
         self._targets: dict[tuple[int, int], moderngl.Framebuffer] = {}
+
+    def _program(self, interpolation: str, fragment: str) -> moderngl.Program:
+        sources = [source.replace("INTERPOLATION", interpolation) for source in (_VERTEX, fragment)]
+        return self.gl.program(vertex_shader=sources[0], fragment_shader=sources[1])
 
     def target(self, width: int, height: int) -> moderngl.Framebuffer:
         """What to draw into; kept per size."""
