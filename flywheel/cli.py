@@ -1,0 +1,114 @@
+"""The ``flywheel`` command: its verbs, and the one place where errors become a line and an exit code.
+
+Exit codes: 0 done, 2 something the user can mend (one line on stderr, no traceback), 130 interrupted, 143 terminated,
+1 a defect of Flywheel (with its traceback).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+import traceback
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from flywheel.bench import bench
+from flywheel.doctor import doctor
+from flywheel.up import up
+from hitl_ops.contracts.errors import UserError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+app = typer.Typer(
+    name="flywheel",
+    help="Turn human attention into better policies, again and again.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command()(up)
+app.command()(doctor)
+app.command()(bench)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"flywheel {version('flywheel-hitl')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _without_a_verb(
+    context: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
+    # As an exception, so that half-written files are removed and worker processes are taken down on the way out.
+    raise SystemExit(143)
+
+
+def _line(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(" ".join(text.split()), file=sys.stderr, flush=True)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: the words after ``flywheel``; those of the process when None.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        code = app(arguments, prog_name="flywheel", standalone_mode=False)
+    except UserError as error:
+        _line(f"error: {error}")
+        return 2
+    except typer.TyperException as error:
+        _line(f"error: {error.format_message().rstrip('.')}: see `flywheel --help`")
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`): nothing to say, and nothing more to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            _defect()
+            return 1
+        where = f" while writing '{error.filename}'" if error.filename else ""
+        _line(f"error: disk full{where}: free space, or set FLYWHEEL_HOME elsewhere, and run again")
+        return 2
+    except Exception:
+        _defect()
+        return 1
+    if code == 130:
+        _line("interrupted: what was finished is kept; run the same command again to go on")
+    return code if isinstance(code, int) else 0
+
+
+def _defect() -> None:
+    traceback.print_exc()
+    _line("flywheel: this is a defect; report it with the lines above and the output of `flywheel doctor --json`")
+
+
+def main() -> None:
+    """Entry point of the ``flywheel`` command."""
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(run())
