@@ -145,6 +145,15 @@ def test_clustered_needs_its_number_of_every_group() -> None:
     assert true_of(facts, "is_clustered", star=groups, number=1)
 
 
+def test_largest_of_several_clusters_counts() -> None:
+    facts = home()
+    for name, x in (("cup_1", 0.0), ("cup_2", 0.1), ("plate_1", 5.0), ("book_1", 5.1), ("toy_1", 5.2)):
+        facts.objects[name].relation, facts.objects[name].position = "on", (x, 0.8, 0.0)
+    assert ask(facts, "is_clustered", star=[sorted(facts.objects)], number=[2])[1] == {
+        "*args_0": ("book_1", "plate_1", "toy_1")
+    }
+
+
 @pytest.mark.parametrize(
     ("positive", "negative", "thing"),
     [

@@ -1,4 +1,4 @@
-"""Scoring by example: dependencies, unrolling, each constraint, the words for what is missing, PARTNR's episode files."""
+"""Scoring by example: dependencies, unrolling, constraints, the words for what is missing, PARTNR's episode files."""
 
 from __future__ import annotations
 
@@ -405,10 +405,10 @@ def test_missing_speaks_plainly() -> None:
         "2 of cup_1, cup_2, cup_3 must be on table_1 (kitchen_1) or desk_1 (bedroom_1) (the same one), 1 so far",
         "cup_3 must be in bedroom_1",
         "cup_1, cup_2 and cup_3 must be on the floor",
-        "cup_1 must be next to cup_2 (counts only while cup_1 or cup_2 is on table_1 (kitchen_1) or the floor of bedroom_1"
-        " and cup_3 is in bedroom_1)",
-        "lamp_1 must be switched on (counts only after this was so: cup_3 is in bedroom_1 or cup_1, cup_2 and cup_3 are on"
-        " the floor)",
+        "cup_1 must be next to cup_2 (counts only while cup_1 or cup_2 is on table_1 (kitchen_1) or the floor of "
+        "bedroom_1 and cup_3 is in bedroom_1)",
+        "lamp_1 must be switched on (counts only after this was so: cup_3 is in bedroom_1 or cup_1, cup_2 and cup_3 "
+        "are on the floor)",
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from hypothesis import given, settings
@@ -244,7 +244,7 @@ class Slow:
         self.episode, self.states = episode, states
         self.last = len(states) - 1
 
-        @lru_cache(maxsize=None)
+        @cache
         def holds(index: int, step: int) -> bool:
             if solution(states[step], self.rows[index]) is None:
                 return False
@@ -353,7 +353,7 @@ def play(episode: Episode, history: list[Change], *, every_step: bool) -> tuple[
 # --- properties -------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(tasks(), histories)
 def test_looking_at_changes_equals_looking_at_every_step(episode: Episode, history: list[Change]) -> None:
     scores, states = play(episode, history, every_step=False)
