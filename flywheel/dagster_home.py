@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,8 @@ from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.publish import disk_errors_named
 
 if TYPE_CHECKING:
+    import dagster as dg
+
     from hitl_ops.contracts.store import Store
 
 
@@ -49,8 +53,6 @@ def prepare_dagster_home(store: Store) -> Path:
 
 def loop_environment(store: Store) -> dict[str, str]:
     """This process's environment with the store and Dagster's home named, and this Python's commands found first."""
-    import sys
-
     commands = str(Path(sys.executable).parent)
     return {
         **os.environ,
@@ -59,3 +61,25 @@ def loop_environment(store: Store) -> dict[str, str]:
         "DAGSTER_HOME": str(prepare_dagster_home(store)),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+@contextlib.contextmanager
+def opened_instance(store: Store) -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance under ``store``, with iteration 000 of the planner program opened.
+
+    Raises:
+        UserError: the folder cannot be written, or its ``dagster.yaml`` is not accepted.
+    """
+    import dagster as dg
+
+    from hitl_assets.planner_iterations import open_first_iteration
+
+    home = prepare_dagster_home(store)
+    try:
+        instance = dg.DagsterInstance.from_config(str(home))
+    except dg.DagsterInvalidConfigError as error:
+        first = error.errors[0].message if error.errors else str(error)
+        raise UserError(f"'{home / 'dagster.yaml'}' is not accepted", " ".join(first.split())) from None
+    with instance:
+        open_first_iteration(instance)
+        yield instance

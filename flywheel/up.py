@@ -27,8 +27,7 @@ def up(
     ] = None,
 ) -> int:
     """Start everything the Procfile names and stop it all together on Ctrl+C. Listens on this machine only."""
-    from flywheel.dagster_home import loop_environment, source_root
-    from flywheel.opening import open_iteration_zero
+    from flywheel.dagster_home import loop_environment, opened_instance, source_root
     from flywheel.supervisor import Supervisor, read_procfile
     from hitl_ops.contracts.store import Store
 
@@ -41,7 +40,8 @@ def up(
         "MLFLOW_PORT": str(mlflow_port),
         "FLYWHEEL_MLFLOW_UI": f"http://127.0.0.1:{mlflow_port}",
     }
-    open_iteration_zero(store)
+    with opened_instance(store):
+        pass  # the first iteration is there to be materialised as soon as the pages are
 
     supervisor = Supervisor(_prefixed(list(commands)))
     stopping = threading.Event()

@@ -86,11 +86,11 @@ class _Walk:
 
     @property
     def done(self) -> bool:
-        return self.trie.completion[self.node] >= 0
+        return self.trie.completion(self.node) is not None
 
     def take(self, logits: torch.Tensor) -> None:
         """Choose a branch by the logits (vocabulary) of the position before it."""
-        branches = self.trie.children[self.node]
+        branches = self.trie.children(self.node)
         tokens = list(branches)
         logprobs = torch.log_softmax(logits[tokens].double(), dim=-1).tolist()
         if math.isnan(self.entropy):
@@ -102,7 +102,8 @@ class _Walk:
 
     def choice(self, prompt_tokens: int) -> Choice:
         entropy = 0.0 if math.isnan(self.entropy) else self.entropy
-        index = self.trie.completion[self.node]
+        index = self.trie.completion(self.node)
+        assert index is not None
         return Choice(index, self.logprob, entropy, prompt_tokens, self.ran, self.passes)
 
 
@@ -228,7 +229,7 @@ class ConstrainedDecoder:
     def _encode(self, prompt: str, completions: Sequence[str]) -> tuple[list[int], TokenTrie]:
         ids = self.encoder.prompt(prompt)
         trie = TokenTrie([self.encoder.completion(text) for text in completions])
-        if len(ids) + max(trie.depth) > self._limit:
+        if len(ids) + trie.height > self._limit:
             raise UserError(
                 f"a prompt of {len(ids)} tokens is longer than the model reads ({self._limit})",
                 "choose a model with more positions, or end episodes after fewer decisions",
@@ -277,17 +278,17 @@ class ConstrainedDecoder:
 
     def _score(self, ids: list[int], trie: TokenTrie, prefix: _Prefix, rng: random.Random) -> Choice:
         """Compare whole completions; ``prefix`` grows to the prompt."""
-        forks = [node for node in range(1, len(trie.parent)) if trie.children[node]]
-        column = {node: at for at, node in enumerate(forks)}
-        sees = torch.eye(len(forks), dtype=torch.bool)
-        for node in forks:
+        inner = [node for node in trie.nodes()[1:] if trie.children(node)]
+        column = {node: at for at, node in enumerate(inner)}
+        sees = torch.eye(len(inner), dtype=torch.bool)
+        for node in inner:
             if trie.parent[node]:
                 sees[column[node]] |= sees[column[trie.parent[node]]]
-        total = [0.0] * len(trie.parent)
+        total = [0.0] * len(trie.nodes())
         new = ids[len(prefix.ids) :]
         ran, passes = 0, 0
-        for first in range(0, max(len(forks), 1), _NODES_PER_PASS):
-            nodes = forks[first : first + _NODES_PER_PASS]
+        for first in range(0, max(len(inner), 1), _NODES_PER_PASS):
+            nodes = inner[first : first + _NODES_PER_PASS]
             past = len(ids) - len(new) + first
             tokens = torch.tensor([new + [trie.token[node] for node in nodes]])
             seen = torch.zeros(len(new) + len(nodes), past + tokens.shape[1], dtype=torch.bool)
@@ -296,7 +297,6 @@ class ConstrainedDecoder:
             bias = torch.zeros(seen.shape, dtype=self.model.dtype)
             bias.masked_fill_(~seen, torch.finfo(self.model.dtype).min)
             positions = list(range(len(ids) - len(new), len(ids))) + [len(ids) + trie.depth[n] - 1 for n in nodes]
-            # The prompt's last token speaks for the root, in the first pass only.
             read = ([0] if new else []) + nodes
             keep = torch.arange(tokens.shape[1] - len(read), tokens.shape[1])
             logits = self._forward(
@@ -307,15 +307,15 @@ class ConstrainedDecoder:
                 position_ids=torch.tensor([positions]),
             )[0]
             logprobs = torch.log_softmax(logits.float(), dim=-1)
-            edges = [(row, node, token) for row, node in enumerate(read) for token in trie.children[node]]
+            edges = [(row, node, token) for row, node in enumerate(read) for token in trie.children(node)]
             picked = logprobs[[row for row, _, _ in edges], [token for _, _, token in edges]].double().tolist()
             for (_, node, token), logprob in zip(edges, picked, strict=True):
-                total[trie.children[node][token]] = total[node] + logprob
+                total[trie.children(node)[token]] = total[node] + logprob
             ran, passes, new = ran + tokens.shape[1], passes + 1, []
         prefix.ids[:] = ids
-        if forks:
-            prefix.cache.crop(-len(forks))
-        leaves = sorted((index, node) for node, index in enumerate(trie.completion) if index >= 0)
+        if inner:
+            prefix.cache.crop(-len(inner))
+        leaves = sorted((i, node) for node in trie.nodes() if (i := trie.completion(node)) is not None)
         logprobs_of = torch.log_softmax(torch.tensor([total[node] for _, node in leaves]).double(), dim=-1).tolist()
         at = _draw(logprobs_of, self.temperature, rng)
         return Choice(leaves[at][0], logprobs_of[at], _entropy(logprobs_of), len(ids), ran, passes)

@@ -20,10 +20,9 @@ from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.contracts.sample import ACTION_MARKER, END_OF_ACTION, Sample, Source
 from hitl_ops.records.traces import Trace, list_traces, read_trace
 from hitl_ops.samples.parquet import write_samples
+from hitl_ops.worlds.household.tools import PERCEPTION_TOOLS, SUCCESS
 
 DONE = "Done[]"
-SUCCESS = "Successful execution!"
-PERCEPTION_TOOLS = ("FindObjectTool", "FindReceptacleTool", "FindRoomTool", "FindAgentActionTool")
 DEFAULT_WEIGHTS: dict[Source, float] = {"expert": 5.0, "human_gold": 1.0, "distilled": 0.5, "dagger": 1.0}
 DEFAULT_PERCENT_CUTS: dict[Source, float] = {"expert": 0.0, "human_gold": 0.75, "distilled": 0.5, "dagger": 0.0}
 

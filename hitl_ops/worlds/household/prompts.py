@@ -38,6 +38,8 @@ class AgentView:
         self.role = role
         self.style = style
         self.history: list[HistoryEntry] = []
+        self._acting = False
+        self._told: list[str] = []
         self._opening = f"{_HEADERS[agent]}\nTask: {world.episode.instruction}\nCurrent Environment:\n"
         world.state.knowledge[agent].take_news()
         self._log = [
@@ -45,11 +47,16 @@ class AgentView:
         ]
 
     def finished(self, ended: Finished) -> None:
-        """Take in that a skill of this agent, or one of its partner's that it is told of, has ended."""
+        """Take in that a skill of this agent, or one of its partner's that it is told of, has ended.
+
+        What the partner did while this agent was acting is written under this agent's own result: a prompt and
+        its completion must stay together for the next prompt to extend them.
+        """
         if ended.agent != self.agent:
             if ended.action.tool not in UNSEEN_BY_PARTNER:
                 self.history.append(HistoryEntry(ended.agent, str(ended.action), ended.response))
-                self._log.append(f"Other_Agent_Action: {ended.action} {ended.response}\n")
+                line = f"Other_Agent_Action: {ended.action} {ended.response}\n"
+                (self._told if self._acting else self._log).append(line)
             return
         names = self.world.state.knowledge[self.agent].take_news()
         news = object_lines(self.world.state, self.agent, names)
@@ -57,6 +64,9 @@ class AgentView:
         self._log.append(f"{NEXT}{ended.action}{END_OF_ACTION}\nAction Result: {ended.response}\n")
         if news:
             self._log.append(f"Objects:\n{news}\n")
+        self._log += self._told
+        self._told.clear()
+        self._acting = False
 
     def prompt(self) -> str:
         """The text to continue; ends with the action marker."""
@@ -69,7 +79,8 @@ class AgentView:
         return "".join([*lines, NEXT])
 
     def observe(self) -> Observation:
-        """Everything a planner may base this agent's next choice on."""
+        """Everything a planner may base this agent's next choice on; the agent acts from here on."""
+        self._acting = True
         abilities = self.world.abilities[self.agent]
         return Observation(
             agent=self.agent,

@@ -82,13 +82,12 @@ def solid_stretches(start: Point, end: Point, doors: tuple[Door, ...]) -> list[t
     for door in doors:
         offsets = [interval_on(start, along, jamb) for jamb in (door.start, door.end)]
         if all(abs(aside) < _TOUCHING for _, aside in offsets):
-            low, high = sorted(offset for offset, _ in offsets)
+            low, high = sorted(min(max(offset, 0.0), length) for offset, _ in offsets)
             gaps.append((low, high))
     stretches, done = [], 0.0
     for low, high in [*sorted(gaps), (length, length)]:
         if low - done > 0.01:
-            ends = (done, min(low, length))
-            first, second = ((start[0] + along[0] * s, start[1] + along[1] * s) for s in ends)
+            first, second = ((start[0] + along[0] * s, start[1] + along[1] * s) for s in (done, low))
             stretches.append((first, second))
         done = max(done, high)
     return stretches
