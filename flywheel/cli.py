@@ -17,6 +17,8 @@ import typer
 
 from flywheel.bench import bench
 from flywheel.doctor import doctor
+from flywheel.episodes import episodes
+from flywheel.rollout import rollout
 from flywheel.up import up
 from hitl_ops.contracts.errors import UserError
 
@@ -32,6 +34,8 @@ app = typer.Typer(
 )
 app.command()(up)
 app.command()(doctor)
+app.command()(episodes)
+app.command()(rollout)
 app.command()(bench)
 
 

@@ -1,4 +1,4 @@
-"""How a verb comes to its configuration: a preset, a file over it, single values over that."""
+"""How a verb comes to its configuration: a preset, a file over it, options and single values over that."""
 
 from __future__ import annotations
 
@@ -29,8 +29,17 @@ def resolve_config(
     preset: str,
     file: Path | None,
     overrides: list[str],
+    options: Mapping[str, Any] | None = None,
 ) -> ConfigT:
-    """Build a configuration: ``presets[preset]``, then the keys ``file`` names, then ``overrides``.
+    """Build a configuration; what is named later lies over what is named earlier.
+
+    Args:
+        model: the configuration's class.
+        presets: the named configurations to start from.
+        preset: which of them.
+        file: a YAML file; only the keys it names count.
+        overrides: ``dotted.key=value``, from ``--set``.
+        options: dotted key → value, from options of their own (``--base``); None stands for "not given".
 
     Raises:
         UserError: the preset is unknown, the file cannot be read, or a key or value is not accepted.
@@ -44,6 +53,13 @@ def resolve_config(
     if file is not None:
         named = load_config(model, file).model_dump(exclude_unset=True)
         config = parse_config(model, _laid_over(config.model_dump(), named), source=str(file))
+    for key, value in (options or {}).items():
+        if value is not None:
+            *parents, leaf = key.split(".")
+            nested: dict[str, Any] = {leaf: value}
+            for parent in reversed(parents):
+                nested = {parent: nested}
+            config = parse_config(model, _laid_over(config.model_dump(), nested), source="options")
     return apply_overrides(config, overrides)
 
 

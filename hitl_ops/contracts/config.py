@@ -99,7 +99,10 @@ def apply_overrides(config: ConfigT, overrides: list[str]) -> ConfigT:
         target = data
         *parents, leaf = key.split(".")
         for parent in parents:
-            if not isinstance(target.get(parent), dict):
+            # A section that is not there yet may belong to an open mapping; the model below tells if it does not.
+            if target.get(parent) is None:
+                target[parent] = {}
+            if not isinstance(target[parent], dict):
                 raise UserError(f"override: unknown config key '{key}'", f"'{parent}' is not a section")
             target = target[parent]
         try:

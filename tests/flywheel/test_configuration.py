@@ -50,6 +50,29 @@ def test_single_values_win(tmp_path: Path) -> None:
     assert resolve("paper", file, "inner.width=4", "rate=0.25") == Outer(rate=0.25, inner=Inner(width=4, depth=8))
 
 
+def test_options_lie_between_file_and_single_values(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("{rate: 0.2, inner: {width: 3}}")
+    options = {"rate": 0.3, "inner.width": 5, "inner.depth": None}
+    config = resolve_config(Outer, PRESETS, preset="paper", file=file, overrides=["inner.width=6"], options=options)
+    assert config == Outer(rate=0.3, inner=Inner(width=6, depth=8))
+
+
+def test_an_open_mapping_takes_dotted_keys() -> None:
+    class Open(StrictConfig):
+        endpoint: dict[str, object] = {}
+
+    overrides = ["endpoint.client.model=gpt", "endpoint.client.seed=1"]
+    config = resolve_config(Open, {"laptop": Open()}, preset="laptop", file=None, overrides=overrides)
+    assert config.endpoint == {"client": {"model": "gpt", "seed": 1}}
+
+
+def test_an_unknown_section_is_named_with_its_neighbour() -> None:
+    with pytest.raises(UserError) as error:
+        resolve("laptop", None, "innner.width=2")
+    assert "did you mean 'inner'" in str(error.value)
+
+
 def test_an_unknown_preset_lists_the_known() -> None:
     with pytest.raises(UserError) as error:
         resolve("labtop")
