@@ -54,11 +54,15 @@ class PyBulletRenderer:
         self._solids.follow(facts)
         self._match(solids_in_view(self._solids, facts, camera, width, height))
         drawn_from = camera if camera.extent is None else _from_afar(camera, width, height)
+        projection = drawn_from.projection_matrix(width, height)
+        # TinyRenderer samples pixels at their lower left corners, OpenGL in their middles.
+        projection[0] -= projection[3] / width
+        projection[1] -= projection[3] / height
         _, _, pixels, buffer, _ = pybullet.getCameraImage(
             width,
             height,
             viewMatrix=drawn_from.view_matrix().T.ravel().tolist(),
-            projectionMatrix=drawn_from.projection_matrix(width, height).T.ravel().tolist(),
+            projectionMatrix=projection.T.ravel().tolist(),
             lightDirection=(0.35, 1.0, 0.6),
             lightColor=(1.0, 1.0, 1.0),
             lightDistance=20.0,
