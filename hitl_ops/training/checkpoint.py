@@ -1,0 +1,208 @@
+"""Checkpoints: whole folders, published at once, from which a run goes on as if it had never stopped.
+
+``checkpoints/step_000123/`` holds ``weights.safetensors`` (what is trained, by parameter name),
+``optimizer.safetensors`` and ``state.json``. No random state is kept: the loop seeds itself anew at every step from
+(seed, step, process), and the data's order is a function of the seed, so that the step number is the whole state.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.publish import TEMPORARY_MARK, publish_json, publishing
+
+_STEP = re.compile(r"^step_(\d{6,})$")
+BEST = "best"
+
+
+class LoopState(BaseModel):
+    """Where a training stands after a step."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    step: int = Field(default=0, description="optimizer steps done; with the seed it says where the data stands")
+    samples: int = Field(default=0, description="samples trained on so far, repetitions counted")
+    sample_tokens: int = Field(default=0, description="their tokens, had each been trained by itself")
+    packed_tokens: int = Field(default=0, description="tokens the model really ran on")
+    seconds: float = Field(default=0.0, description="time spent in steps, over all runs")
+    train_loss: float | None = Field(default=None, description="loss of the last step")
+    validation_loss: float | None = Field(default=None, description="at the last look")
+    best_validation_loss: float | None = Field(default=None, description="lowest so far")
+    best_step: int | None = Field(default=None, description="the step that had it")
+    looks_without_gain: int = Field(default=0, description="looks since the lowest")
+    stopped_early: bool = Field(default=False, description="patience ran out")
+
+
+class Identity(BaseModel):
+    """What a checkpoint belongs to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: dict[str, Any] = Field(description="every field that can change the weights, flat")
+    config_hash: str
+    data: str = Field(description="hash of what is trained on")
+    processes: int = Field(default=1, description="processes; each has its own dropout")
+
+
+class _Saved(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    identity: Identity
+    state: LoopState
+
+
+def checkpoint_name(step: int) -> str:
+    """``step_000123``."""
+    return f"step_{step:06d}"
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first; whatever is still being written has another name."""
+    if not folder.is_dir():
+        return []
+    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _STEP.match(path.name)) and path.is_dir()]
+    return [path for _, path in sorted(found)]
+
+
+def trained_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters that are trained, by name, each once."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def save_checkpoint(
+    folder: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    identity: Identity,
+    state: LoopState,
+    *,
+    keep_last: int,
+) -> Path:
+    """Publish a checkpoint and remove the oldest beyond ``keep_last``.
+
+    Args:
+        folder: ``checkpoints``.
+        model: the bare model.
+        optimizer: its optimizer, whose parameter groups hold the model's own parameters.
+        identity: what run it belongs to.
+        state: where that stands.
+        keep_last: how many to keep.
+
+    Raises:
+        UserError: the disk is full or the place cannot be written.
+    """
+    target = folder / checkpoint_name(state.step)
+    tensors = trained_tensors(model)
+    with publishing(target) as temporary:
+        temporary.mkdir()
+        _save_tensors(tensors, temporary / "weights.safetensors")
+        names = {id(parameter): name for name, parameter in tensors.items()}
+        flat = {
+            f"{key}/{names[id(parameter)]}": value
+            for parameter, slots in optimizer.state.items()
+            for key, value in slots.items()
+        }
+        _save_tensors(flat, temporary / "optimizer.safetensors")
+        text = _Saved(identity=identity, state=state).model_dump_json(indent=2)
+        (temporary / "state.json").write_text(text, encoding="utf-8")
+    for old in list_checkpoints(folder)[:-keep_last]:
+        # Renamed first: a kill half-way through the removal must not leave something that looks whole.
+        doomed = old.with_name(f"{old.name}{TEMPORARY_MARK}doomed")
+        old.rename(doomed)
+        shutil.rmtree(doomed)
+    return target
+
+
+def load_checkpoint(
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, identity: Identity
+) -> LoopState | None:
+    """Set model and optimizer to the newest checkpoint.
+
+    Returns:
+        Where the run stood, or None where there is no checkpoint.
+
+    Raises:
+        UserError: the newest checkpoint belongs to another configuration or other data, or is damaged.
+    """
+    found = list_checkpoints(folder)
+    if not found:
+        return None
+    path = found[-1]
+    remedy = "remove the folder to fall back on the checkpoint before it"
+    try:
+        saved = _Saved.model_validate_json((path / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(f"checkpoint '{path}' is damaged (state.json)", remedy) from None
+    _check_identity(path, saved.identity, identity)
+    tensors = trained_tensors(model)
+    try:
+        weights = load_file(path / "weights.safetensors")
+        slots = load_file(path / "optimizer.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"checkpoint '{path}' is damaged ({error})", remedy) from None
+    _copy_into(path, tensors, weights)
+    for key, value in slots.items():
+        slot, _, name = key.partition("/")
+        parameter = tensors[name]
+        # AdamW keeps its step count on the CPU, whatever the device.
+        optimizer.state[parameter][slot] = value if value.dim() == 0 else value.to(parameter.device)
+    return saved.state
+
+
+def save_best(folder: Path, model: torch.nn.Module, state: LoopState) -> None:
+    """Publish the weights with the lowest validation loss so far."""
+    with publishing(folder / BEST) as temporary:
+        temporary.mkdir()
+        _save_tensors(trained_tensors(model), temporary / "weights.safetensors")
+        publish_json(temporary / "state.json", state)
+
+
+def load_best(folder: Path, model: torch.nn.Module) -> None:
+    """Set the model to the weights with the lowest validation loss.
+
+    Raises:
+        UserError: they are gone or damaged.
+    """
+    path = folder / BEST
+    try:
+        _copy_into(path, trained_tensors(model), load_file(path / "weights.safetensors"))
+    except (OSError, SafetensorError):
+        raise UserError(f"the best weights '{path}' are damaged or gone", "train again into another folder") from None
+
+
+def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+
+
+def _copy_into(path: Path, tensors: dict[str, torch.Tensor], values: dict[str, torch.Tensor]) -> None:
+    if tensors.keys() != values.keys():
+        odd = sorted(tensors.keys() ^ values.keys())[0]
+        raise UserError(f"checkpoint '{path}' and the model disagree on '{odd}'", "train into another folder")
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            tensor.copy_(values[name])
+
+
+def _check_identity(path: Path, saved: Identity, wanted: Identity) -> None:
+    elsewhere = "train into another folder, or go on with what it was begun with"
+    for key in sorted(saved.config.keys() | wanted.config.keys()):
+        was, now = saved.config.get(key), wanted.config.get(key)
+        # Through JSON, so that a tuple equals the list it became.
+        if json.dumps(was) != json.dumps(now):
+            raise UserError(f"checkpoint '{path}' was made with {key}={was}, not {now}", elsewhere)
+    if saved.data != wanted.data:
+        raise UserError(f"checkpoint '{path}' was made from other samples", elsewhere)
+    if saved.processes != wanted.processes:
+        raise UserError(
+            f"checkpoint '{path}' was made by {saved.processes} processes, not {wanted.processes}", elsewhere
+        )

@@ -1,0 +1,178 @@
+"""From a Parquet file of samples to token sequences, each of its mistakes named."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from hitl_ops.contracts.errors import UserError
+from hitl_ops.models.tokenization import SampleEncoder
+from hitl_ops.training.prefix_tree import EncodedSample, PrefixTree
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_COLUMNS = ("sample_id", "episode_id", "agent", "step", "prompt", "completion", "weight")
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """What training needs of a sample."""
+
+    sample_id: str
+    episode_id: str
+    agent: int
+    step: int
+    prompt: str
+    completion: str
+    weight: float
+
+    @property
+    def group(self) -> str:
+        """The episode as one agent saw it."""
+        return f"{self.episode_id}/{self.agent}"
+
+
+@dataclass(frozen=True)
+class OverlongCounts:
+    """What became of the samples that are too long."""
+
+    dropped: int = 0
+    truncated: int = 0
+
+
+def read_sample_rows(path: Path) -> list[SampleRow]:
+    """Read a samples file, in the order of episode, agent, step and id, however its rows lie.
+
+    Raises:
+        UserError: the file is missing, is no Parquet, lacks a column, is empty, or holds an impossible row.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    if not path.is_file():
+        raise UserError(f"samples file '{path}' does not exist", "build the samples first")
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(
+            f"samples file '{path}' cannot be read as Parquet", " ".join(str(error).split())[:200]
+        ) from None
+    missing = [column for column in _COLUMNS if column not in table.column_names]
+    if missing:
+        raise UserError(f"samples file '{path}' lacks the column '{missing[0]}'", "build the samples again")
+    rows = [SampleRow(**row) for row in table.select(list(_COLUMNS)).to_pylist()]
+    if not rows:
+        raise UserError(f"samples file '{path}' holds no samples", "build the samples again with a lower percent_cut")
+    for row in rows:
+        if not row.weight >= 0 or np.isinf(row.weight):
+            raise UserError(
+                f"sample '{row.sample_id}' in '{path}' has the weight {row.weight}", "weights are 0 or more"
+            )
+        if not row.prompt or not row.completion:
+            raise UserError(f"sample '{row.sample_id}' in '{path}' lacks prompt or completion", "build it again")
+    rows.sort(key=lambda row: (row.episode_id, row.agent, row.step, row.sample_id))
+    for one, other in zip(rows, rows[1:], strict=False):
+        if one.sample_id == other.sample_id:
+            raise UserError(f"sample '{one.sample_id}' is in '{path}' twice", "build the samples again")
+    return rows
+
+
+def hash_rows(rows: Iterable[SampleRow]) -> str:
+    """Hash over everything in the rows that training sees."""
+    digest = hashlib.sha256()
+    for row in rows:
+        for value in (row.sample_id, row.episode_id, str(row.agent), row.prompt, row.completion, repr(row.weight)):
+            digest.update(value.encode())
+            digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def split_episodes(episodes: Iterable[str], fraction: float, seed: int) -> set[str]:
+    """Choose the validation episodes: a share of all, by a hash, so that neither order nor other runs matter.
+
+    Args:
+        episodes: episode ids, repeated or not.
+        fraction: share to choose; at least one where it is above 0 and there are two.
+        seed: another seed chooses others.
+    """
+    known = sorted(set(episodes))
+    if fraction <= 0 or len(known) < 2:
+        return set()
+    count = min(len(known) - 1, max(1, round(fraction * len(known))))
+    return set(sorted(known, key=lambda episode: hashlib.sha256(f"{seed}:{episode}".encode()).digest())[:count])
+
+
+def corpus_of(rows: Sequence[SampleRow]) -> list[str]:
+    """The texts a tokenizer is trained on: every sample that no later one of its group continues."""
+    texts: list[str] = []
+    group = ""
+    for row in rows:
+        text = row.prompt + row.completion
+        if texts and group == row.group and text.startswith(texts[-1]):
+            texts[-1] = text
+        else:
+            texts.append(text)
+        group = row.group
+    return texts
+
+
+def encode_rows(
+    rows: Sequence[SampleRow],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int,
+    overlong: Literal["error", "drop", "truncate_left"],
+    prompt_loss_weight: float = 0.0,
+) -> tuple[list[EncodedSample], OverlongCounts]:
+    """Turn rows into tokens and the weight of predicting each.
+
+    Args:
+        rows: as from :func:`read_sample_rows`.
+        tokenizer: the base model's.
+        max_length: most tokens of prompt and completion together.
+        overlong: what to do with more. A completion that does not fit by itself is always dropped or an error.
+        prompt_loss_weight: factor on the weight of a prompt's tokens. A token counts once as part of a prompt,
+            with the weight of the first sample that brings it, and not at all where an earlier completion brought it.
+
+    Raises:
+        UserError: samples are too long and ``overlong`` is ``"error"``.
+    """
+    encoder = SampleEncoder(tokenizer)
+    opening = len(encoder.opening)
+    encoded: list[EncodedSample] = []
+    too_long, longest, dropped, truncated = 0, 0, 0, 0
+    tree, group = PrefixTree(), ""
+    for row in rows:
+        prompt, completion = encoder.prompt(row.prompt), encoder.completion(row.completion)
+        excess = len(prompt) + len(completion) - max_length
+        if excess > 0:
+            too_long, longest = too_long + 1, max(longest, len(prompt) + len(completion))
+            # At least one token must stay before the completion, or nothing predicts its first.
+            if overlong != "truncate_left" or excess >= len(prompt) - opening:
+                dropped += 1
+                continue
+            prompt = prompt[:opening] + prompt[opening + excess :]
+            truncated += 1
+        weights = np.zeros(len(prompt) + len(completion))
+        weights[len(prompt) :] = row.weight
+        sample = EncodedSample(np.array(prompt + completion, np.int64), weights, row.group, row.episode_id)
+        if prompt_loss_weight > 0:
+            if group != row.group:
+                tree, group = PrefixTree(), row.group
+            known = tree.insert(sample)
+            weights = weights.copy()
+            weights[known : len(prompt)] = prompt_loss_weight * row.weight
+            sample = replace(sample, weights=weights)
+        encoded.append(sample)
+    if too_long and overlong == "error":
+        raise UserError(
+            f"{too_long} of {len(rows)} samples are longer than max_length {max_length} (the longest has {longest} tokens)",
+            "raise max_length, or set overlong to drop or truncate_left",
+        )
+    return encoded, OverlongCounts(dropped, truncated)
