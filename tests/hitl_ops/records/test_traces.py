@@ -127,7 +127,7 @@ def test_every_truncation_is_named(tmp_path: Path) -> None:
     write_trace(whole, *example())
     content = whole.read_bytes()
     cut = tmp_path / "cut.jsonl.gz"
-    for length in range(0, len(content) - 1, 97):
+    for length in [*range(0, len(content) - 8, 97), *range(len(content) - 8, len(content))]:
         cut.write_bytes(content[:length])
         with pytest.raises(UserError, match=r"cut\.jsonl\.gz', line \d+: .*: delete it and run") as caught:
             read_trace(cut)
