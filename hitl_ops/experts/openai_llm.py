@@ -20,6 +20,7 @@ from hitl_ops.contracts.planner import HistoryEntry, Observation, Reply
 from hitl_ops.experts.llm_client import LLMClient, LLMClientConfig, Message, estimate_tokens
 from hitl_ops.experts.llm_ledger import LLMUsage
 from hitl_ops.experts.react_prompt import (
+    example_turns,
     joint_objects,
     joint_refusal,
     joint_system_prompt,
@@ -73,7 +74,8 @@ class _Conversation:
     """One conversation of one episode.
 
     Attributes:
-        messages: system prompt, task, then replies and results in turn; ends with the last reply.
+        messages: system prompt, example, task, then replies and results in turn; ends with the last reply.
+        head: how many messages stand before the first reply.
         seen: per agent, how many entries of its history are already in the conversation.
         pending: per agent, the action it was given last.
         world_texts: per agent, its last world text.
@@ -81,6 +83,7 @@ class _Conversation:
     """
 
     messages: list[Message] = field(default_factory=list)
+    head: int = 0
     seen: dict[int, int] = field(default_factory=dict)
     pending: dict[int, str] = field(default_factory=dict)
     world_texts: dict[int, str] = field(default_factory=dict)
@@ -141,7 +144,7 @@ class OpenAIExpert:
             conversation = self._conversations[agent] = self._opened(observation)
         else:
             _continue(conversation, observation)
-        _shorten(conversation.messages, self.config.context_tokens)
+        _shorten(conversation, self.config.context_tokens)
         outcome = self._ask(conversation.messages, lambda text: parse_reply(text, observation.admissible), refusal)
         action = outcome.chosen or _fallback(observation, outcome.text)
         conversation.messages.append({"role": "assistant", "content": tidy_turn(outcome.text, action)})
@@ -159,8 +162,10 @@ class OpenAIExpert:
         conversation = _Conversation(seen={agent: 0})
         conversation.messages = [
             {"role": "system", "content": system_prompt(agent, _abilities(observation))},
+            *example_turns(),
             {"role": "user", "content": task_turn(observation.instruction, observation.world_text)},
         ]
+        conversation.head = len(conversation.messages)
         if observation.history:
             _continue(conversation, observation)
         return conversation
@@ -219,7 +224,7 @@ class CentralisedOpenAIExpert(OpenAIExpert):
             UserError: the endpoint fails for good, or an agent cannot even wait.
         """
         conversation = self._joint_conversation(observations)
-        _shorten(conversation.messages, self.config.context_tokens)
+        _shorten(conversation, self.config.context_tokens)
         admissible = {agent: observation.admissible for agent, observation in observations.items()}
         best: dict[int, str] = {}
 
@@ -274,7 +279,8 @@ class CentralisedOpenAIExpert(OpenAIExpert):
         if opening:
             instruction = next(iter(observations.values())).instruction
             turn = "\n".join([task_turn(instruction, joint_world_text(conversation.world_texts)), *results, *busy])
-            conversation.messages = [system, {"role": "user", "content": turn}]
+            conversation.messages = [system, *example_turns(joint=True), {"role": "user", "content": turn}]
+            conversation.head = len(conversation.messages)
             return conversation
         conversation.messages[0] = system  # an agent that was busy at the start brings its tools along later
         turn = "\n".join([*results, *busy, objects_line(joint_objects(conversation.world_texts))])
@@ -334,11 +340,12 @@ def _noticed(entry: HistoryEntry) -> str:
     return f"Other_Agent_Action: {entry.action} {entry.response}"
 
 
-def _shorten(messages: list[Message], limit: int) -> None:
-    """Drop the older half of the turns while the conversation is too long; system prompt and task stay."""
-    while estimate_tokens(messages) > limit and len(messages) > 4:
-        turns = (len(messages) - 2) // 2
-        del messages[2 : 2 + 2 * max(1, turns // 2)]
+def _shorten(conversation: _Conversation, limit: int) -> None:
+    """Drop the older half of the turns while the conversation is too long; its head and the last turn stay."""
+    messages, head = conversation.messages, conversation.head
+    while estimate_tokens(messages) > limit and len(messages) > head + 2:
+        turns = (len(messages) - head) // 2
+        del messages[head : head + 2 * max(1, turns // 2)]
 
 
 def _abilities(observation: Observation) -> list[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from hitl_ops.experts.react_reply import find_calls
+from hitl_ops.experts.llm_client import Message
+from hitl_ops.experts.react_reply import END_OF_REPLY, find_calls
 from hitl_ops.worlds.household.tools import NO_ACTION, PERCEPTION_TOOLS, TOOLS
 
 NOTHING_FOUND = "No objects found yet"
@@ -47,6 +48,8 @@ Agent_1_Action: <Tool>[<arguments>]
 Assigned!
 Leave out the line of an agent that is still busy. Share the work: the agents must not go for the same thing."""
 
+_FIRST_AN_EXAMPLE = "First comes an example from another home, then your own task."
+
 _EXAMPLE_HOME = """\
 Task: Put the teapot from the pantry on the garden table, then wash it.
 Furniture:
@@ -56,7 +59,6 @@ Objects:
 No objects found yet"""
 
 _EXAMPLE_ONE = f"""\
-An example from another home:
 {_EXAMPLE_HOME}
 
 Thought: I don't know where the teapot is. The task says the pantry, so I look there first.
@@ -94,7 +96,6 @@ Done[]
 Assigned!"""
 
 _EXAMPLE_BOTH = f"""\
-An example from another home:
 {_EXAMPLE_HOME}
 
 Thought: Nobody has seen the teapot. The task says the pantry; meanwhile the other one can look round the garden room.
@@ -141,8 +142,24 @@ def describe_tools(abilities: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
+def example_turns(*, joint: bool = False) -> list[Message]:
+    """The example as a conversation of its own: small models imitate turns they took far better than quoted ones.
+
+    Args:
+        joint: the one planner's example instead of a single agent's.
+    """
+    task, *steps = (_EXAMPLE_BOTH if joint else _EXAMPLE_ONE).split("\n\n")
+    turns: list[Message] = [{"role": "user", "content": task}]
+    for step in steps:
+        reply, end, result = step.partition(END_OF_REPLY)
+        turns.append({"role": "assistant", "content": reply + end})
+        turns.append({"role": "user", "content": result.strip()})
+    # The last reply ends the example; what would follow it is the reader's own task.
+    return turns[:-1]
+
+
 def system_prompt(agent: int, abilities: Sequence[str]) -> str:
-    """What one agent's own model is told: who it is, its own tools, how a home works, the form, an example.
+    """What one agent's own model is told: who it is, its own tools, how a home works, the form.
 
     Args:
         agent: agent number.
@@ -156,7 +173,7 @@ def system_prompt(agent: int, abilities: Sequence[str]) -> str:
             f"Your tools:\n{describe_tools(abilities)}",
             _RULES,
             _FORM_ONE,
-            _EXAMPLE_ONE,
+            _FIRST_AN_EXAMPLE,
         )
     )
 
@@ -177,7 +194,7 @@ def joint_system_prompt(abilities: Mapping[int, Sequence[str]]) -> str:
             tools,
             _RULES,
             _FORM_BOTH,
-            _EXAMPLE_BOTH,
+            _FIRST_AN_EXAMPLE,
         )
     )
 

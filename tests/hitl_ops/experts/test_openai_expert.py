@@ -14,7 +14,9 @@ from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.planner import HistoryEntry, Observation, Planner
 from hitl_ops.experts.llm_ledger import BudgetExhausted
 from hitl_ops.experts.openai_llm import CentralisedOpenAIExpert, OpenAIExpert, OpenAIExpertConfig, make_openai_expert
-from tests.support.openai_server import OpenAIServer, Raw, Say, Status
+from hitl_ops.experts.react_prompt import example_turns
+from hitl_ops.experts.react_reply import parse_joint_reply, parse_reply
+from tests.support.openai_server import OpenAIServer, Raw, Received, Say, Status
 
 HOME = "Furniture:\nkitchen_1: floor_kitchen_1, fridge_1\nbedroom_1: floor_bedroom_1, desk_1\nObjects:\n"
 NOTHING = HOME + "No objects found yet"
@@ -62,7 +64,16 @@ def seen_by(agent: int, *history: HistoryEntry, world: str = NOTHING, **changes:
 
 
 def said(server: OpenAIServer, request: int = -1) -> list[tuple[str, str]]:
-    return [(message["role"], message["content"]) for message in server.received[request].messages]
+    """A request's system prompt and what follows the example."""
+    system, *rest = server.received[request].messages
+    joint = "You plan for the two agents" in system["content"]
+    example = example_turns(joint=joint)
+    assert rest[: len(example)] == example
+    return [(message["role"], message["content"]) for message in [system, *rest[len(example) :]]]
+
+
+def lengths(received: list[Received]) -> list[int]:
+    return [len(request.messages) - len(example_turns()) for request in received]
 
 
 # --- what is asked ------------------------------------------------------------------------------------------------
@@ -141,7 +152,7 @@ def test_what_happened_before_or_against_its_word_is_told_too(server: OpenAIServ
 
 
 def test_a_long_conversation_loses_its_oldest_turns(server: OpenAIServer, tmp_path: Path) -> None:
-    expert = expert_for(server, tmp_path, context_tokens=4000)
+    expert = expert_for(server, tmp_path, context_tokens=6000)
     history: list[HistoryEntry] = []
     for turn in range(40):
         expert.decide(seen_by(0, *history))
@@ -152,6 +163,22 @@ def test_a_long_conversation_loses_its_oldest_turns(server: OpenAIServer, tmp_pa
     assert not any("Result: 0: no" in text for text in texts)
     roles = [role for role, _ in said(server)]
     assert roles == ["system", "user"] + ["assistant", "user"] * (len(roles) // 2 - 1)
+
+
+def test_the_examples_keep_to_the_form_they_ask_for() -> None:
+    for joint in (False, True):
+        turns = example_turns(joint=joint)
+        assert [turn["role"] for turn in turns] == ["user", "assistant"] * (len(turns) // 2)
+        for turn in turns[1::2]:
+            reply = turn["content"]
+            assert reply.startswith("Thought: ") and reply.endswith("\nAssigned!")
+            calls = [line for line in reply.splitlines()[1:-1]]
+            if joint:
+                named = {int(line[6]): line.partition(": ")[2] for line in calls}
+                assert parse_joint_reply(reply, {agent: [call] for agent, call in named.items()}) == named
+            else:
+                assert [parse_reply(reply, [call]) for call in calls] == calls and len(calls) == 1
+        assert "Done[]" in turns[-1]["content"]
 
 
 # --- what is made of the replies ----------------------------------------------------------------------------------
@@ -180,9 +207,9 @@ def test_empty_and_inadmissible_replies_are_asked_again_with_rising_temperature(
     assert reply.stats["tries"] == 6 and reply.stats["temperature"] == 1.0 and reply.stats["gave_up"] == 0
     assert reply.stats["completion_tokens"] > 0 and reply.latency_ms > 0
     # An inadmissible reply is answered in the world's words, an empty one cannot be; only the last one is shown.
-    assert [len(request.messages) for request in answered] == [2, 2, 2, 4, 4, 4]
-    assert answered[3].messages[3]["content"].startswith("Result: No actions were assigned.")
-    assert answered[4].messages[2:] == [
+    assert lengths(answered) == [2, 2, 2, 4, 4, 4]
+    assert answered[3].messages[-1]["content"].startswith("Result: No actions were assigned.")
+    assert answered[4].messages[-2:] == [
         {"role": "assistant", "content": "Pick[mug_9]"},
         {
             "role": "user",
@@ -190,7 +217,7 @@ def test_empty_and_inadmissible_replies_are_asked_again_with_rising_temperature(
             "and walk to a thing before you handle it.",
         },
     ]
-    assert answered[5].messages[3]["content"] == 'Result: Tool "Fly" not found'
+    assert answered[5].messages[-1]["content"] == 'Result: Tool "Fly" not found'
     # What went wrong stays out of the conversation.
     expert.decide(seen_by(1, HistoryEntry(1, "Explore[kitchen_1]", SUCCESS)))
     assert said(server)[2] == ("assistant", "Thought: I look into the kitchen.\nExplore[kitchen_1]\nAssigned!")
@@ -204,7 +231,7 @@ def test_giving_up_is_waiting_and_says_so(server: OpenAIServer, tmp_path: Path) 
     reply = expert.decide(seen_by(1))
     assert (reply.action, reply.text, reply.stats["gave_up"], reply.stats["tries"]) == ("Wait[]", "Pick[mug_9]", 1, 2)
     assert [request.payload["temperature"] for request in server.received] == [0.0, 0.7]
-    assert [len(request.messages) for request in server.received] == [2, 2]
+    assert lengths(server.received) == [2, 2]
     with pytest.raises(UserError, match=r"no admissible action for agent 1 \(last reply: 'Pick\[mug_9\]'\)"):
         expert.decide(seen_by(1, admissible=["Open[fridge_1]"]))
 
