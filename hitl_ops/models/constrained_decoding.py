@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.models.token_trie import TokenTrie
@@ -151,8 +152,9 @@ class ConstrainedDecoder:
         self._limit = getattr(self.model.config, "max_position_embeddings", None) or math.inf
         self._takes_positions = "position_ids" in inspect.signature(self.model.forward).parameters
         self._keeps_logits = "logits_to_keep" in inspect.signature(self.model.forward).parameters
-        layers = set(getattr(self.model.config, "layer_types", None) or ["full_attention"])
-        if self.decode == "score" and (layers != {"full_attention"} or not self._takes_positions):
+        # Windowed and recurrent layers drop what they no longer need, so there is no going back in them.
+        self._can_go_back = all(type(layer) is DynamicLayer for layer in self._nothing().cache.layers)
+        if self.decode == "score" and not (self._can_go_back and self._takes_positions):
             kind = self.model.config.model_type
             raise UserError(f"decode 'score' does not work with {kind} models", "choose decode 'greedy'")
 
@@ -177,10 +179,7 @@ class ConstrainedDecoder:
         same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(prefix.ids, ids, strict=False)))
         # The last token is run again even if it is known: its logits were not kept.
         prefix = self._cut(prefix, min(same, len(ids) - 1))
-        if self.decode == "score" and len(completions) > 1:
-            choice = self._score(ids, trie, prefix, self._rng(prompt))
-        else:
-            choice = self._follow(ids, trie, prefix, self._rng(prompt))
+        choice = self._choose(ids, trie, prefix, self._rng(prompt))
         self._prefixes[key] = prefix
         while len(self._prefixes) > self.kept_prefixes:
             self._prefixes.popitem(last=False)
@@ -203,8 +202,7 @@ class ConstrainedDecoder:
         rows = [self._encode(prompt, texts) for prompt, texts in zip(prompts, completions, strict=True)]
         rngs = [self._rng(prompt) for prompt in prompts]
         if self.decode == "score" or not self._takes_positions:
-            choose = self._score if self.decode == "score" else self._follow
-            return [choose(ids, trie, self._nothing(), rng) for (ids, trie), rng in zip(rows, rngs, strict=True)]
+            return [self._choose(ids, trie, self._nothing(), rng) for (ids, trie), rng in zip(rows, rngs, strict=True)]
         walks = [_Walk(trie, list(ids), self.temperature, rng) for (ids, trie), rng in zip(rows, rngs, strict=True)]
         cache = DynamicCache(config=self.model.config)
         mask = torch.zeros(len(walks), 0, dtype=torch.long)
@@ -247,7 +245,7 @@ class ConstrainedDecoder:
         surplus = len(prefix.ids) - length
         if surplus == 0:
             return prefix
-        if length == 0 or not all(getattr(layer, "is_croppable", False) for layer in prefix.cache.layers):
+        if length == 0 or not self._can_go_back:
             return self._nothing()
         prefix.cache.crop(-surplus)
         del prefix.ids[length:]
@@ -263,6 +261,11 @@ class ConstrainedDecoder:
         if self._keeps_logits:
             return logits
         return logits[:, -keep:] if isinstance(keep, int) else logits[:, keep.to(device)]
+
+    def _choose(self, ids: list[int], trie: TokenTrie, prefix: _Prefix, rng: random.Random) -> Choice:
+        if self.decode == "score" and trie.completion(trie.follow(0)[1]) is None:
+            return self._score(ids, trie, prefix, rng)
+        return self._follow(ids, trie, prefix, rng)
 
     def _follow(self, ids: list[int], trie: TokenTrie, prefix: _Prefix, rng: random.Random) -> Choice:
         """Walk down the trie; ``prefix`` grows by the tokens run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from dataclasses import dataclass
 
@@ -10,7 +11,18 @@ import torch
 
 from hitl_ops.models.base_models import LoadedBase, TinyConfig, load_base
 
-FURNITURE = ["table", "coffee_table", "counter", "fridge", "cabinet", "chest_of_drawers", "desk", "shelf", "sink", "bed"]
+FURNITURE = [
+    "table",
+    "coffee_table",
+    "counter",
+    "fridge",
+    "cabinet",
+    "chest_of_drawers",
+    "desk",
+    "shelf",
+    "sink",
+    "bed",
+]
 OBJECTS = ["mug", "book", "plate", "toy_car", "potted_plant", "spoon", "laptop", "tomato", "kettle"]
 ROOMS = ["kitchen", "living_room", "bedroom", "bathroom", "office"]
 
@@ -82,3 +94,20 @@ def corpus() -> list[str]:
 def tiny_base(corpus, tmp_path_factory) -> LoadedBase:
     shape = TinyConfig(hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=64)
     return load_base("tiny", cache=tmp_path_factory.mktemp("cache"), corpus=corpus, tiny=shape, seed=3)
+
+
+@pytest.fixture(scope="session")
+def play_episode():
+    """The function that makes an agent's decisions."""
+    return play
+
+
+@pytest.fixture(scope="session")
+def decisive(tiny_base) -> LoadedBase:
+    """The small model with weights large enough that its choices differ from prompt to prompt."""
+    model = copy.deepcopy(tiny_base.model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(6)
+    return LoadedBase(model, tiny_base.tokenizer, "decisive")
