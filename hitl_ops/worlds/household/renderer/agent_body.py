@@ -33,7 +33,7 @@ def body(agent: int) -> list[tuple[Part, When]]:
         Part(shape="cylinder", center=(0.0, 1.0, 0.0), size=(0.36, 0.62, 0.36), color=color),
         Part(shape="sphere", center=(0.0, 1.3, 0.0), size=(0.36, 0.36, 0.36), color=color),
         Part(shape="sphere", center=(0.0, 1.56, 0.0), size=(0.28, 0.28, 0.28), color=appearance.AGENT_HEAD),
-        Part(center=(0.1, 1.58, 0.0), size=(0.1, 0.08, 0.2), color=appearance.AGENT_VISOR),
+        Part(center=(0.1, 1.58, 0.0), size=(0.09, 0.07, 0.16), color=appearance.AGENT_VISOR),
         left,
     ]
     return [*((part, "always") for part in always), (right, "empty"), (raised, "holding")]

@@ -42,7 +42,7 @@ def tinted(color: Color, states: dict[str, bool], lamp: float) -> tuple[float, f
     glow = 0.0
     if states.get("is_powered_on"):
         color = _mixed(color, _LIGHT, 0.8 * lamp)
-        glow = lamp
+        glow = 0.8 * lamp
     elif lamp == 1.0:
         color = _mixed(color, (0.0, 0.0, 0.0), 0.35)
     if states.get("is_clean") is False:

@@ -14,7 +14,7 @@ from hitl_ops.worlds.household.scene_description import SceneDescription, Vec3
 EYE_HEIGHT = 1.5
 """Height of an agent's eyes above the floor, metres."""
 
-DOWNWARD_GLANCE = math.radians(-12.0)
+DOWNWARD_GLANCE = math.radians(-18.0)
 """An agent looks a little down: what stands on a table an arm's length away is then in its view."""
 
 _PLAN_MARGIN = 0.3
