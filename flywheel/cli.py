@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import signal
 import sys
 import traceback
+import warnings
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -18,12 +20,22 @@ import typer
 from flywheel.bench import bench
 from flywheel.doctor import doctor
 from flywheel.episodes import episodes
+from flywheel.processes import is_first, leave_after_the_first
 from flywheel.rollout import rollout
+from flywheel.samples import samples
+from flywheel.train import train
 from flywheel.up import up
 from hitl_ops.contracts.errors import UserError
 
 if TYPE_CHECKING:
     from types import FrameType
+
+QUIET = {
+    "DAGSTER_DISABLE_TELEMETRY": "yes",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
 
 app = typer.Typer(
     name="flywheel",
@@ -36,6 +48,8 @@ app.command()(up)
 app.command()(doctor)
 app.command()(episodes)
 app.command()(rollout)
+app.command()(samples)
+app.command()(train)
 app.command()(bench)
 
 
@@ -80,7 +94,9 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         code = app(arguments, prog_name="flywheel", standalone_mode=False)
     except UserError as error:
-        _line(f"error: {error}")
+        if is_first():
+            _line(f"error: {error}")
+        leave_after_the_first()
         return 2
     except typer.TyperException as error:
         _line(f"error: {error.format_message().rstrip('.')}: see `flywheel --help`")
@@ -114,5 +130,10 @@ def _defect() -> None:
 
 def main() -> None:
     """Entry point of the ``flywheel`` command."""
+    # Libraries send nothing home and keep their chatter to themselves, unless the environment says otherwise.
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore", FutureWarning)
     signal.signal(signal.SIGTERM, _terminated)
     sys.exit(run())

@@ -8,18 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from hitl_assets.presets import PlannerPreset
     from hitl_ops.contracts.config import StrictConfig
 
     ConfigT = TypeVar("ConfigT", bound=StrictConfig)
 
-PresetOption = Annotated[str, typer.Option(help="Named configuration to start from.")]
+PresetOption = Annotated[str, typer.Option(help="Scale to start from: laptop or paper.")]
 ConfigOption = Annotated[Path | None, typer.Option(help="YAML file laid over the preset; an unknown key is an error.")]
 SetOption = Annotated[
     list[str],
     typer.Option("--set", metavar="KEY=VALUE", help="One value laid over that, `dotted.key=value`. Repeatable."),
 ]
+
+
+def sections(part: Callable[[PlannerPreset], ConfigT]) -> dict[str, ConfigT]:
+    """One part of every preset of the planner program, by the preset's name: the asset graph starts from the same."""
+    from hitl_assets.presets import PRESETS
+
+    return {name: part(preset) for name, preset in PRESETS.items()}
 
 
 def resolve_config(

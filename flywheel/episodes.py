@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from flywheel.configuration import ConfigOption, SetOption
+from flywheel.configuration import ConfigOption, PresetOption, SetOption
 
 
 def episodes(
+    preset: PresetOption = "laptop",
     config: ConfigOption = None,
     overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
     out: Annotated[Path | None, typer.Option(help="Folder of the episode files; by default the store's.")] = None,
@@ -22,13 +23,13 @@ def episodes(
     from rich.console import Console
     from rich.table import Table
 
-    from flywheel.configuration import resolve_config
+    from flywheel.configuration import resolve_config, sections
     from flywheel.progress_bar import progress_bar
     from hitl_ops.contracts.store import Store
     from hitl_ops.rollouts.episode_sets import EpisodeSetConfig, generate_episode_sets
 
     wanted = resolve_config(
-        EpisodeSetConfig, {"laptop": EpisodeSetConfig()}, preset="laptop", file=config, overrides=overrides
+        EpisodeSetConfig, sections(lambda scale: scale.episodes), preset=preset, file=config, overrides=overrides
     )
     folder = out or Store.from_environment().episodes
     with progress_bar("episodes") as progress:

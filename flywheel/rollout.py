@@ -12,7 +12,7 @@ from flywheel.configuration import ConfigOption, PresetOption, SetOption
 
 if TYPE_CHECKING:
     from hitl_ops.contracts.episode import Episode
-    from hitl_ops.rollouts.run import RolloutConfig, RolloutSummary
+    from hitl_ops.rollouts.run import RolloutSummary
 
 
 class Expert(enum.StrEnum):
@@ -63,7 +63,7 @@ def rollout(
 
     A rollout that was cut short goes on where it stopped.
     """
-    from flywheel.configuration import resolve_config
+    from flywheel.configuration import resolve_config, sections
     from flywheel.pipes_report import both, reporting
     from flywheel.progress_bar import progress_bar
     from hitl_ops.contracts.errors import UserError
@@ -76,7 +76,7 @@ def rollout(
     with reporting() as report:
         wanted = resolve_config(
             RolloutConfig,
-            _presets(),
+            sections(lambda scale: scale.rollouts),
             preset=preset,
             file=config,
             overrides=overrides,
@@ -103,18 +103,6 @@ def rollout(
             summary = run_rollouts(tasks, wanted, folder, both(bar, report.progress))
         report.finished(summary)
     _print_summary(summary, folder)
-
-
-def _presets() -> dict[str, RolloutConfig]:
-    from hitl_ops.rollouts.planners import PlannerConfig
-    from hitl_ops.rollouts.run import RolloutConfig
-
-    # PARTNR's teacher (arXiv 2411.00081): Llama-3.1-70B, asked in a conversation for each agent.
-    teacher = {"client": {"model": "meta-llama/Meta-Llama-3.1-70B-Instruct"}}
-    return {
-        "laptop": RolloutConfig(),
-        "paper": RolloutConfig(planner=PlannerConfig(kind="openai", endpoint=teacher), prompt_style="snapshot"),
-    }
 
 
 def _episodes(file: Path | None, split: Split) -> list[Episode]:

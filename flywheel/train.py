@@ -1,0 +1,149 @@
+"""``flywheel train``: a policy learns from samples."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flywheel.configuration import ConfigOption, PresetOption, SetOption
+
+if TYPE_CHECKING:
+    from hitl_ops.contracts.progress import Progress
+    from hitl_ops.training.sft import TrainSummary
+    from hitl_ops.training.tracking import MlflowTracker
+    from hitl_ops.training.train_config import TrainConfig
+
+
+def train(
+    samples: Annotated[Path, typer.Option(help="Parquet file of samples, from `flywheel samples`.")],
+    out: Annotated[Path, typer.Option(help="Folder of this training alone; one that was cut short goes on.")],
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="What to start from: tiny, smollm2, a folder, or a Hugging Face id. Pretrained weights get an adapter."
+        ),
+    ] = None,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps, instead of epochs.")] = None,
+    preset: PresetOption = "laptop",
+    config: ConfigOption = None,
+    overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
+    processes: Annotated[int, typer.Option(min=1, help="Processes that train together on this machine.")] = 1,
+    track: Annotated[bool, typer.Option(help="Record figures and plots in MLflow.")] = True,
+    experiment: Annotated[str, typer.Option(help="MLflow experiment to record under.")] = "planner",
+    tag: Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="Tag of the MLflow run. Repeatable.")] = [],  # noqa: B006
+) -> None:
+    """Fine-tune a planner on samples, with an adapter or in full.
+
+    The same command run again goes on from the last checkpoint, or says that the training has come to its end.
+    """
+    from flywheel.configuration import resolve_config, sections
+    from flywheel.pipes_report import both, reporting
+    from flywheel.processes import is_first, is_joined, run_joined
+    from flywheel.progress_bar import progress_bar
+    from hitl_ops.contracts.errors import UserError
+    from hitl_ops.training.train_config import TrainConfig
+
+    with reporting() as report:
+        wanted = resolve_config(
+            TrainConfig,
+            sections(lambda scale: _suited(scale.training.config, base)),
+            preset=preset,
+            file=config,
+            overrides=overrides,
+            options={"base": base, "max_steps": max_steps},
+        )
+        if not samples.is_file():
+            raise UserError(f"sample file '{samples}' does not exist", "make it with `flywheel samples`")
+        tags = _tags(tag)
+        if processes > 1 and not is_joined():
+            raise typer.Exit(run_joined(processes, sys.argv[1:]))
+        tracker = _tracker(experiment, out, wanted, tags) if track and is_first() else None
+        with progress_bar("train") as bar:
+            summary = _tracked_training(wanted, samples, out, both(bar, report.progress), tracker)
+        report.finished(
+            {
+                **summary.model_dump(mode="json"),
+                "mlflow_run_id": tracker.run_id if tracker else "",
+                "mlflow_experiment_id": tracker.experiment_id if tracker else "",
+            }
+        )
+    if is_first():
+        _print_summary(summary, out)
+
+
+def _suited(config: TrainConfig, base: str | None) -> TrainConfig:
+    """A preset's training as it suits ``base``: what trains from scratch is no way to treat pretrained weights."""
+    from hitl_ops.models.base_models import TINY
+    from hitl_ops.training.train_config import TrainConfig
+
+    if base in (None, TINY) or config.base != TINY:
+        return config
+    return TrainConfig(base=base, max_steps=config.max_steps, device=config.device)
+
+
+def _tags(given: list[str]) -> dict[str, str]:
+    from hitl_ops.contracts.errors import UserError
+
+    tags = {}
+    for tag in given:
+        key, separator, value = tag.partition("=")
+        if not separator or not key:
+            raise UserError(f"tag '{tag}' is malformed", "write it as key=value")
+        tags[key] = value
+    return tags
+
+
+def _tracker(experiment: str, out: Path, config: TrainConfig, tags: dict[str, str]) -> MlflowTracker:
+    from hitl_ops.contracts.store import Store
+    from hitl_ops.training.tracking import MlflowTracker
+
+    store = Store.from_environment()
+    own = {"folder": str(out.resolve()), "base": config.base, "method": config.method}
+    return MlflowTracker(
+        store.mlflow_uri,
+        experiment,
+        run_name=f"{out.parent.name}/{out.name}",
+        tags={**own, **tags},
+        artifacts=store.mlflow_artifacts.as_uri(),
+    )
+
+
+def _tracked_training(
+    config: TrainConfig, samples: Path, out: Path, progress: Progress, tracker: MlflowTracker | None
+) -> TrainSummary:
+    from hitl_ops.training.sft import train as run_training
+
+    status = "FAILED"
+    try:
+        summary = run_training(config, samples, out, progress, tracker)
+        status = "FINISHED"
+        return summary
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        if tracker is not None:
+            tracker.finish(status)
+
+
+def _print_summary(summary: TrainSummary, out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    def figure(value: float | None) -> str:
+        return "" if value is None else f"{value:.4f}"
+
+    table = Table(show_header=False)
+    table.add_row("base", f"{summary.base}, {summary.parameters:,} parameters")
+    table.add_row("trained", f"{summary.method}, {summary.trained_parameters:,} parameters")
+    table.add_row("samples", f"{summary.train_samples} of {summary.train_episodes} episodes")
+    early = ", stopped early" if summary.stopped_early else ""
+    table.add_row("steps", f"{summary.steps} of {summary.total_steps}{early}")
+    table.add_row("training loss", figure(summary.train_loss))
+    table.add_row("validation loss", f"{figure(summary.validation_loss)} (best {figure(summary.best_validation_loss)})")
+    table.add_row("speed", f"{summary.sample_tokens_per_second:,.0f} tokens/s")
+    Console().print(table)
+    print(out / summary.trained)
