@@ -60,6 +60,8 @@ def loop_environment(store: Store) -> dict[str, str]:
         "FLYWHEEL_HOME": str(store.root),
         "DAGSTER_HOME": str(prepare_dagster_home(store)),
         "PYTHONUNBUFFERED": "1",
+        # Deprecations inside the servers' own libraries are nothing to act on.
+        "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore"),
     }
 
 

@@ -76,6 +76,8 @@ def reporting() -> Iterator[PipesReport]:
     if any(name not in os.environ for name in _PIPES_VARIABLES):
         yield PipesReport(None)
         return
+    # Cancelling comes as SIGINT, which a starter in the background passes on as ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_leave_with_the_starter, daemon=True).start()
     if os.environ.get("RANK", "0") != "0":
         yield PipesReport(None)

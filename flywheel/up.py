@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import sys
 import threading
@@ -43,6 +44,9 @@ def up(
     with opened_instance(store):
         pass  # the first iteration is there to be materialised as soon as the pages are
 
+    # A shell starts what it puts in the background with SIGINT ignored, and children inherit that; they are ended
+    # with it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     supervisor = Supervisor(_prefixed(list(commands)))
     stopping = threading.Event()
     try:

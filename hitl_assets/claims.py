@@ -1,0 +1,47 @@
+"""A folder goes on being filled only as long as it is made from the same things.
+
+Rollouts and trainings resume what they find. To materialise an asset means to make it anew where its inputs or its
+configuration have changed, so each of those folders carries a note of what it is made from.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hitl_ops.contracts.publish import disk_errors_named, publish_json
+
+NOTE = "made_from.json"
+
+
+def claim(folder: Path, made_from: Mapping[str, Any]) -> bool:
+    """Empty ``folder`` if it was made from something else, and note what it is made from now.
+
+    Args:
+        folder: a folder that one asset alone writes to.
+        made_from: everything that determines its content, as plain data.
+
+    Returns:
+        Whether there was something to go on with.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    wanted = json.loads(json.dumps(made_from))
+    with disk_errors_named(folder):
+        if folder.is_dir() and _noted(folder) == wanted:
+            return True
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        publish_json(folder / NOTE, wanted)
+    return False
+
+
+def _noted(folder: Path) -> Any:
+    try:
+        return json.loads((folder / NOTE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

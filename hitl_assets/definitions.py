@@ -1,0 +1,55 @@
+"""The code location: every program's assets, checks and jobs, and the resources they work with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from hitl_assets.planner import PLANNER_ASSETS
+from hitl_assets.planner_checks import PLANNER_CHECKS
+from hitl_assets.planner_iterations import GROUP
+from hitl_assets.preset_choice import PresetChoice
+from resources.launcher import LocalLauncher
+from resources.progress import ProgressLog
+from resources.store import StoreResource
+from resources.tracker import TrackerResource
+
+planner_iteration_0 = dg.define_asset_job(
+    "planner_iteration_0",
+    selection=dg.AssetSelection.groups(GROUP),
+    description=(
+        "The planner program's iteration 0 from end to end: episodes, teacher, samples, training, policy, evaluation. "
+        "Choose partition 000; the preset is `resources.preset` in the launchpad."
+    ),
+    tags={"flywheel/program": "planner"},
+)
+
+
+def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """Fresh definitions.
+
+    Args:
+        resource_overrides: resources to put in the place of the usual ones, by name: another launcher, a store
+            elsewhere, a listener that draws bars.
+    """
+    return dg.Definitions(
+        assets=PLANNER_ASSETS,
+        asset_checks=PLANNER_CHECKS,
+        jobs=[planner_iteration_0],
+        resources={
+            "preset": PresetChoice(),
+            "store": StoreResource(),
+            "launcher": LocalLauncher(),
+            "tracker": TrackerResource(),
+            "progress": ProgressLog(),
+            **(resource_overrides or {}),
+        },
+        # Steps share the run's process: trainings start one of their own, and the others need no second one to be
+        # told apart from Dagster's.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

@@ -1,0 +1,285 @@
+"""What must hold of the planner program's results before the next step builds on them.
+
+Schema, leakage and emptiness block what follows in the same run: nothing is trained on data that is broken, empty or
+seen in the examination. The gate does not block; it says whether the student is good enough to go on from.
+"""
+
+# Annotations stay objects here; see `planner`.
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from hitl_assets import showing
+from hitl_assets.planner import (
+    TEACHER,
+    distilled_samples,
+    household_episodes,
+    planner_adapter,
+    planner_evaluation,
+    teacher_rollouts,
+)
+from hitl_assets.planner_iterations import PROGRAM
+from hitl_assets.preset_choice import PresetChoice
+from hitl_ops.contracts.errors import UserError
+from resources.store import StoreResource
+
+
+class _Findings:
+    """What a check found wrong, and the figures it looked at."""
+
+    def __init__(self) -> None:
+        self.wrong: list[str] = []
+        self.figures: dict[str, Any] = {}
+
+    def result(self, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR) -> dg.AssetCheckResult:
+        """Passed if nothing is wrong."""
+        return dg.AssetCheckResult(
+            passed=not self.wrong,
+            severity=severity,
+            description="; ".join(self.wrong) or "all is well",
+            metadata=self.figures,
+        )
+
+
+@contextmanager
+def _broken_files_noted(findings: _Findings) -> Iterator[None]:
+    """A file that cannot be read as what it should be is a finding, not a crash of the check."""
+    try:
+        yield
+    except UserError as error:
+        findings.wrong.append(str(error))
+
+
+@dg.asset_check(asset=household_episodes, blocking=True, description="Every episode file reads as PARTNR's schema.")
+def episodes_schema(preset: PresetChoice, store: StoreResource) -> dg.AssetCheckResult:
+    """Read back every split and compare its size with the preset's."""
+    from hitl_ops.contracts.episode import read_episodes
+    from hitl_ops.rollouts.episode_sets import SPLITS, episode_file
+
+    findings = _Findings()
+    wanted = preset.resolve().episodes
+    for split in SPLITS:
+        with _broken_files_noted(findings):
+            episodes = read_episodes(episode_file(store.open().episodes, split))
+            findings.figures[split] = len(episodes)
+            if len(episodes) != getattr(wanted, split):
+                findings.wrong.append(f"{split} has {len(episodes)} episodes, the preset {getattr(wanted, split)}")
+            goalless = [episode.episode_id for episode in episodes if not episode.evaluation_propositions]
+            if goalless:
+                findings.wrong.append(f"{len(goalless)} episodes of {split} have no goal, e.g. {goalless[0]}")
+            strayed = [episode.episode_id for episode in episodes if episode.split != split]
+            if strayed:
+                findings.wrong.append(f"{split} holds episodes of another split, e.g. {strayed[0]}")
+    return findings.result()
+
+
+@dg.asset_check(
+    asset=household_episodes, blocking=True, description="No two splits share an episode, a home or a seed."
+)
+def episodes_leakage(store: StoreResource) -> dg.AssetCheckResult:
+    """Compare the splits pair by pair."""
+    from hitl_ops.rollouts.episode_sets import SPLITS, episode_file
+    from hitl_ops.samples.leakage import check_leakage
+
+    findings = _Findings()
+    with _broken_files_noted(findings):
+        folder = store.open().episodes
+        report = check_leakage({split: episode_file(folder, split) for split in SPLITS})
+        findings.figures["contents"] = showing.table(
+            [{"split": split, **{f"{kind}s": count for kind, count in held.items()}} for split, held in report.counts.items()]
+        )
+        if not report.clean:
+            findings.wrong.append(report.explain())
+    return findings.result()
+
+
+@dg.asset_check(asset=teacher_rollouts, blocking=True, description="Every trace reads back whole, decisions included.")
+def rollouts_schema(context: dg.AssetCheckExecutionContext, store: StoreResource) -> dg.AssetCheckResult:
+    """Read every trace; each decision must name an action that was admissible."""
+    from hitl_ops.records.traces import read_traces
+
+    findings = _Findings()
+    traces = decisions = inadmissible = crashed = 0
+    with _broken_files_noted(findings):
+        for trace in read_traces(store.iteration(PROGRAM, context.partition_key).rollouts / TEACHER / "traces"):
+            traces += 1
+            decisions += len(trace.decisions)
+            crashed += trace.result.ended_by == "error"
+            inadmissible += sum(decision.action not in decision.admissible for decision in trace.decisions)
+    if inadmissible:
+        findings.wrong.append(f"{inadmissible} decisions name an action that was not admissible")
+    if crashed:
+        findings.wrong.append(f"{crashed} episodes crashed")
+    findings.figures = {"traces": traces, "decisions": decisions, "inadmissible": inadmissible, "crashed": crashed}
+    return findings.result()
+
+
+@dg.asset_check(
+    asset=teacher_rollouts, blocking=True, description="The teacher succeeds often enough to be worth learning from."
+)
+def teacher_is_worth_learning_from(
+    context: dg.AssetCheckExecutionContext, preset: PresetChoice, store: StoreResource
+) -> dg.AssetCheckResult:
+    """Compare the teacher's success with ``checks.least_teacher_success``."""
+    from hitl_ops.records.traces import read_traces
+
+    findings = _Findings()
+    least = preset.resolve().checks.least_teacher_success
+    with _broken_files_noted(findings):
+        folder = store.iteration(PROGRAM, context.partition_key).rollouts / TEACHER / "traces"
+        results = [trace.result.success for trace in read_traces(folder)]
+        success = sum(results) / max(1, len(results))
+        findings.figures = {"success": success, "least": least, "episodes": len(results)}
+        if not any(results):
+            findings.wrong.append(f"none of {len(results)} episodes succeeded")
+        elif success < least:
+            findings.wrong.append(f"the teacher succeeds in {success:.0%} of the episodes, least is {least:.0%}")
+    return findings.result()
+
+
+@dg.asset_check(asset=distilled_samples, blocking=True, description="Every row is a sample, and the manifest matches.")
+def samples_schema(context: dg.AssetCheckExecutionContext, store: StoreResource) -> dg.AssetCheckResult:
+    """Read every row as a sample and compare the manifest's hash with the rows'."""
+    from hitl_ops.samples.parquet import manifest_hash, read_manifest, read_samples
+
+    findings = _Findings()
+    file = store.iteration(PROGRAM, context.partition_key).samples / "distilled.parquet"
+    with _broken_files_noted(findings):
+        manifest = read_manifest(file)
+        findings.figures = {"samples": manifest.samples, "manifest": manifest.hash}
+        if manifest_hash(read_samples(file)) != manifest.hash:
+            findings.wrong.append("the rows are not those of the manifest")
+    return findings.result()
+
+
+@dg.asset_check(
+    asset=distilled_samples,
+    blocking=True,
+    additional_deps=[household_episodes],
+    description="No sample comes from an episode or a home of the examination.",
+)
+def samples_leakage(context: dg.AssetCheckExecutionContext, store: StoreResource) -> dg.AssetCheckResult:
+    """Compare the samples' episodes and homes with those of validation and test."""
+    from hitl_ops.rollouts.episode_sets import episode_file
+    from hitl_ops.samples.leakage import check_leakage
+
+    findings = _Findings()
+    samples = store.iteration(PROGRAM, context.partition_key).samples / "distilled.parquet"
+    with _broken_files_noted(findings):
+        folder = store.open().episodes
+        report = check_leakage(
+            {"samples": samples, "val": episode_file(folder, "val"), "test": episode_file(folder, "test")}
+        )
+        findings.figures = {f"{kind}s of the samples": count for kind, count in report.counts["samples"].items()}
+        if not report.clean:
+            findings.wrong.append(report.explain())
+    return findings.result()
+
+
+@dg.asset_check(
+    asset=distilled_samples, blocking=True, description="There are enough samples, and they teach more than one thing."
+)
+def samples_degenerate(
+    context: dg.AssetCheckExecutionContext, preset: PresetChoice, store: StoreResource
+) -> dg.AssetCheckResult:
+    """Compare the data card with ``checks.least_samples`` and ``checks.largest_tool_share``."""
+    from hitl_ops.samples.data_card import DataCard
+    from hitl_ops.samples.parquet import read_manifest
+
+    findings = _Findings()
+    limits = preset.resolve().checks
+    folder = store.iteration(PROGRAM, context.partition_key).samples
+    with _broken_files_noted(findings):
+        card = DataCard.model_validate_json((folder / "data_card.json").read_text(encoding="utf-8"))
+        if card.manifest_hash != read_manifest(folder / "distilled.parquet").hash:
+            findings.wrong.append("the data card is of other samples")
+        findings.wrong += card.warnings
+        if card.samples < limits.least_samples:
+            findings.wrong.append(f"{card.samples} samples are no training set, least is {limits.least_samples}")
+        tool, count = next(iter(card.actions.items()), ("none", 0))
+        share = count / max(1, card.samples)
+        if card.samples and share > limits.largest_tool_share:
+            findings.wrong.append(f"{share:.0%} of the samples teach {tool}, most is {limits.largest_tool_share:.0%}")
+        findings.figures = {
+            "samples": card.samples,
+            "most frequent tool": tool,
+            "its share": round(share, 4),
+            "duplicates": card.duplicates,
+            "contradictions": card.contradictions,
+        }
+    return findings.result()
+
+
+@dg.asset_check(asset=planner_adapter, blocking=True, description="The loss is a number and ended below where it began.")
+def training_learned(context: dg.AssetCheckExecutionContext, store: StoreResource) -> dg.AssetCheckResult:
+    """Look at the training log's first and last losses."""
+    from hitl_ops.training.train_log import read_log
+
+    findings = _Findings()
+    with _broken_files_noted(findings):
+        log = read_log(store.iteration(PROGRAM, context.partition_key).policy / "train_log.jsonl")
+        losses = [float(row["loss"]) for row in log]
+        # The mean of a tenth at either end: single batches differ more than a short training moves them.
+        span = max(1, len(losses) // 10)
+        first, last = (sum(part) / max(1, len(part)) for part in (losses[:span], losses[-span:]))
+        findings.figures = {"loss at first": _figure(first), "loss at last": _figure(last), "steps": len(losses)}
+        if not losses:
+            findings.wrong.append("the log holds no loss")
+        elif not all(math.isfinite(loss) for loss in losses):
+            findings.wrong.append("a loss is not finite")
+        elif last >= first and len(losses) > 1:
+            findings.wrong.append(f"the loss did not fall: {first:.4f} at first, {last:.4f} at last")
+    return findings.result()
+
+
+def _figure(value: float) -> float | str:
+    """Metadata are JSON, which knows no NaN."""
+    return value if math.isfinite(value) else str(value)
+
+
+@dg.asset_check(
+    asset=planner_evaluation,
+    description="The student's success over the teacher's reaches `checks.gate_ratio` on the primary split.",
+)
+def evaluation_gate(
+    context: dg.AssetCheckExecutionContext, preset: PresetChoice, store: StoreResource
+) -> dg.AssetCheckResult:
+    """Compare the ratio with the gate; ``checks.gate_severity`` says how loudly a miss is told."""
+    from hitl_ops.evaluation.evaluate import read_evaluation
+
+    findings = _Findings()
+    limits = preset.resolve().checks
+    with _broken_files_noted(findings):
+        summary, _ = read_evaluation(store.iteration(PROGRAM, context.partition_key).evaluation)
+        figures = summary.figures()
+        ratio = figures["student_over_teacher"]
+        findings.figures = {
+            name: value
+            for name, value in figures.items()
+            if isinstance(value, int | float) and name.startswith(("student.success", "teacher.success", "student_over"))
+        }
+        findings.figures["gate"] = limits.gate_ratio
+        if not figures["student.success"]:
+            findings.wrong.append("the student succeeded in no episode")
+        elif ratio is None:
+            findings.wrong.append("the teacher succeeded in no episode, so there is nothing to compare with")
+        elif ratio < limits.gate_ratio:
+            findings.wrong.append(f"student over teacher is {ratio:.2f}, the gate is {limits.gate_ratio:.2f}")
+    return findings.result(dg.AssetCheckSeverity(limits.gate_severity))
+
+
+PLANNER_CHECKS = [
+    episodes_schema,
+    episodes_leakage,
+    rollouts_schema,
+    teacher_is_worth_learning_from,
+    samples_schema,
+    samples_leakage,
+    samples_degenerate,
+    training_learned,
+    evaluation_gate,
+]

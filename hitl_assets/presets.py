@@ -1,0 +1,128 @@
+"""The planner program's scales, by name: the same code path at each, only the figures differ.
+
+Plain configuration, no Dagster: the command line starts from the same presets as the asset graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from hitl_ops.contracts.config import StrictConfig, apply_overrides
+from hitl_ops.contracts.errors import UserError
+from hitl_ops.evaluation.summary import EvaluationConfig
+from hitl_ops.models.base_models import TinyConfig
+from hitl_ops.rollouts.episode_sets import EpisodeSetConfig
+from hitl_ops.rollouts.planners import PlannerConfig
+from hitl_ops.rollouts.run import RolloutConfig
+from hitl_ops.samples.build import SampleConfig
+from hitl_ops.training.train_config import LoraShape, TrainConfig, partnr_paper
+
+PresetName = Literal["laptop", "paper", "tiny_ci"]
+Split = Literal["val", "test"]
+
+
+class TrainingSection(StrictConfig):
+    """How the student is trained."""
+
+    config: TrainConfig = Field(default=TrainConfig(), description="what the training is told")
+    processes: int = Field(default=1, ge=1, description="processes that train together (torchrun)")
+    export_texts: bool = Field(default=True, description="also write every sample as PARTNR's sample_*.txt")
+
+
+class EvaluationSection(StrictConfig):
+    """How the student is scored against the teacher."""
+
+    splits: tuple[Split, ...] = Field(default=("val", "test"), min_length=1, description="homes both play in")
+    scoring: EvaluationConfig = Field(default=EvaluationConfig(), description="intervals and comparison")
+    processes: int = Field(default=0, ge=0, description="episodes played at once; 0: one per CPU core")
+    max_episodes: int = Field(default=0, ge=0, description="episodes of each split; 0: all")
+    decision_limit: int = Field(default=50, ge=1, description="decisions each agent may make in an episode")
+    videos: bool = Field(default=True, description="record the student's best, median and worst episode")
+
+
+class CheckLimits(StrictConfig):
+    """What the asset checks let pass."""
+
+    gate_ratio: float = Field(
+        default=0.9, ge=0, description="least success of the student over the teacher's, on the primary split"
+    )
+    gate_severity: Literal["WARN", "ERROR"] = Field(
+        default="WARN", description="WARN shows a policy below the gate in yellow; ERROR in red, and promotes nothing"
+    )
+    least_teacher_success: float = Field(
+        default=0.5, ge=0, le=1, description="below it a teacher is not worth learning from"
+    )
+    largest_tool_share: float = Field(
+        default=0.8, gt=0, le=1, description="above it one tool drowns all others among the samples"
+    )
+    least_samples: int = Field(default=100, ge=1, description="fewer are no training set")
+
+
+class PlannerPreset(StrictConfig):
+    """One scale of the planner program's iteration 0."""
+
+    episodes: EpisodeSetConfig = Field(default=EpisodeSetConfig(), description="the tasks, per split")
+    rollouts: RolloutConfig = Field(default=RolloutConfig(), description="the teacher at work")
+    samples: SampleConfig = Field(default=SampleConfig(), description="what of its work is taught")
+    training: TrainingSection = Field(default=TrainingSection(), description="the student's lessons")
+    evaluation: EvaluationSection = Field(default=EvaluationSection(), description="the student's examination")
+    checks: CheckLimits = Field(default=CheckLimits(), description="what the asset checks let pass")
+
+
+# Two cores, no GPU, no network, minutes: a small Llama from scratch learns from the oracle.
+_LAPTOP = PlannerPreset(
+    training=TrainingSection(
+        config=TrainConfig(base="tiny", method="full", learning_rate=1e-3, warmup_steps=20, epochs=3)
+    )
+)
+
+# PARTNR's own scale (arXiv 2411.00081): Llama-3.1-70B, asked in a conversation, teaches Llama-3-8B.
+_PAPER = PlannerPreset(
+    rollouts=RolloutConfig(
+        planner=PlannerConfig(
+            kind="openai", endpoint={"client": {"model": "meta-llama/Meta-Llama-3.1-70B-Instruct"}}
+        ),
+        prompt_style="snapshot",
+    ),
+    samples=SampleConfig(prompt_style="snapshot"),
+    training=TrainingSection(config=partnr_paper(), processes=4),
+)
+
+# Seconds, for tests: every step of the graph does its work, and nothing is learned.
+_TINY_CI = PlannerPreset(
+    episodes=EpisodeSetConfig(train=8, val=3, test=2),
+    rollouts=RolloutConfig(processes=1, decision_limit=20, keep_world_graph=False),
+    training=TrainingSection(
+        config=TrainConfig(
+            base="tiny",
+            tiny=TinyConfig(hidden_size=32, layers=1, heads=2, kv_heads=2, intermediate_size=64, vocab_size=512),
+            method="lora",
+            lora=LoraShape(rank=2),
+            max_steps=2,
+            eval_every=1,
+            checkpoint_every=1,
+            device="cpu",
+        )
+    ),
+    evaluation=EvaluationSection(
+        scoring=EvaluationConfig(resamples=100), processes=1, max_episodes=2, decision_limit=3, videos=True
+    ),
+    checks=CheckLimits(least_samples=10),
+)
+
+PRESETS: Mapping[PresetName, PlannerPreset] = {"laptop": _LAPTOP, "paper": _PAPER, "tiny_ci": _TINY_CI}
+
+
+def chosen_preset(name: str, overrides: list[str]) -> PlannerPreset:
+    """The preset ``name`` with ``section.key=value`` laid over it.
+
+    Raises:
+        UserError: the preset, a key or a value is not accepted.
+    """
+    for known, preset in PRESETS.items():
+        if known == name:
+            return apply_overrides(preset, overrides)
+    raise UserError(f"preset '{name}' is unknown", f"choose one of {', '.join(PRESETS)}")
