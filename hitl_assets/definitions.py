@@ -27,12 +27,15 @@ planner_iteration_0 = dg.define_asset_job(
 )
 
 
-def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+def build_defs(
+    *, resource_overrides: Mapping[str, Any] | None = None, loggers: Mapping[str, dg.LoggerDefinition] | None = None
+) -> dg.Definitions:
     """Fresh definitions.
 
     Args:
         resource_overrides: resources to put in the place of the usual ones, by name: another launcher, a store
             elsewhere, a listener that draws bars.
+        loggers: where runs may write their log besides Dagster's own, by name.
     """
     return dg.Definitions(
         assets=PLANNER_ASSETS,
@@ -46,6 +49,7 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
             "progress": ProgressLog(),
             **(resource_overrides or {}),
         },
+        loggers=loggers,
         # Steps share the run's process: trainings start one of their own, and the others need no second one to be
         # told apart from Dagster's.
         executor=dg.in_process_executor,
