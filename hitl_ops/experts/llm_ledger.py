@@ -30,7 +30,7 @@ class BudgetConfig(StrictConfig):
         default=50_000_000,
         gt=0,
         description="tokens read and written in all; none = no limit. 400 episodes of two agents, 15 decisions each "
-        "at 2,000 to 3,000 tokens, come to 24 to 36 million: a runaway is stopped soon after that",
+        "at 2,000 tokens, come to 24 million: a runaway is stopped at about twice that",
     )
     max_money: float | None = Field(
         default=None, gt=0, description="money in all, in the currency of the prices; none = no limit"

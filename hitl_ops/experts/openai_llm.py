@@ -108,6 +108,8 @@ class OpenAIExpert:
         client: the endpoint; experts may share one.
     """
 
+    plans_jointly = False
+
     def __init__(self, config: OpenAIExpertConfig, client: LLMClient) -> None:
         self.config = config
         self.client = client
@@ -204,6 +206,8 @@ class OpenAIExpert:
 
 class CentralisedOpenAIExpert(OpenAIExpert):
     """Chooses for both agents in one conversation."""
+
+    plans_jointly = True
 
     def decide(self, observation: Observation) -> Reply:
         """Ask for one agent's next action, the other being busy; see :meth:`decide_joint`."""

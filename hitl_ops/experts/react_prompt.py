@@ -28,8 +28,9 @@ _RULES = """\
 How a home works:
 - You know all furniture from the start, but an object only once somebody has seen it. What is not listed under \
 Objects may be anywhere: explore rooms one after another and open closed furniture.
-- Walk to a thing before you pick it up, to furniture before you open it or put something on it. Pick and Place reach \
-two metres, no further.
+- Walk to a thing before you pick it up, clean it or switch it, and to furniture before you open it or put something \
+on it: arms reach two metres, no further.
+- Only what is out of the ordinary is said of an object's state: not clean, filled, switched on.
 - Use names exactly as they are listed, with their numbers. Never make one up.
 - A call that failed is answered with the reason. Do something else then; the same call will fail again.
 - If the task sets an order, keep to it."""
@@ -53,8 +54,8 @@ _FIRST_AN_EXAMPLE = "First comes an example from another home, then your own tas
 _EXAMPLE_HOME = """\
 Task: Put the teapot from the pantry on the garden table, then wash it.
 Furniture:
-pantry_9: floor_pantry_9, cupboard_91
-garden_room_9: floor_garden_room_9, table_92
+pantry_9: cupboard_91, shelf_94
+garden_room_9: table_92, bench_95
 Objects:
 No objects found yet"""
 
@@ -89,7 +90,7 @@ Thought: It stands on the table. Now it can be washed.
 Clean[teapot_93]
 Assigned!
 Result: Successful execution!
-Objects: teapot_93: table_92 in garden_room_9. States: clean: True
+Objects: teapot_93: table_92 in garden_room_9
 
 Thought: The teapot is on the garden table and clean, so nothing is left.
 Done[]
@@ -102,25 +103,25 @@ Thought: Nobody has seen the teapot. The task says the pantry; meanwhile the oth
 Agent_0_Action: Explore[pantry_9]
 Agent_1_Action: Explore[garden_room_9]
 Assigned!
-Agent_0_Result: Successful execution!
-Agent_1_Result: Successful execution!
+Agent_0_Result: Explore[pantry_9] Successful execution!
+Agent_1_Result: Explore[garden_room_9] Successful execution!
 Objects: teapot_93: floor_pantry_9 in pantry_9. States: clean: False
 
-Thought: Agent 0 stands next to the teapot and moves it. Only agent 1 can wash, and has to wait until it is there.
+Thought: Agent 0 stands next to the teapot and moves it. Only agent 1 can wash, so it goes to the table meanwhile.
 Agent_0_Action: Rearrange[teapot_93, on, table_92, None, None]
-Agent_1_Action: Wait[]
+Agent_1_Action: Navigate[table_92]
 Assigned!
-Agent_0_Result: Successful execution!
-Agent_1_Result: Successful execution!
+Agent_0_Result: Rearrange[teapot_93, on, table_92, None, None] Successful execution!
+Agent_1_Result: Navigate[table_92] Successful execution!
 Objects: teapot_93: table_92 in garden_room_9. States: clean: False
 
 Thought: It stands on the table, so agent 1 washes it. For agent 0 nothing is left.
 Agent_0_Action: Done[]
 Agent_1_Action: Clean[teapot_93]
 Assigned!
-Agent_0_Result: Successful execution!
-Agent_1_Result: Successful execution!
-Objects: teapot_93: table_92 in garden_room_9. States: clean: True
+Agent_1_Result: Clean[teapot_93] Successful execution!
+Agent_0 has finished; give no line for it.
+Objects: teapot_93: table_92 in garden_room_9
 
 Thought: Agent 0 is done and the teapot is clean. Agent 1 can stop as well.
 Agent_1_Action: Done[]

@@ -268,7 +268,8 @@ def test_policy_ids_name_model_and_mode(server: OpenAIServer, tmp_path: Path) ->
     assert alone.policy_id == "openai:test-model:react-decentralised"
     assert joint.policy_id == "openai:test-model:react-centralised"
     assert isinstance(alone, Planner) and isinstance(joint, Planner)
-    # Whoever runs episodes asks for both actions at once exactly where it sees this method.
+    # Whoever runs episodes asks for both actions at once exactly where it is told so.
+    assert not alone.plans_jointly and joint.plans_jointly
     assert not hasattr(alone, "decide_joint") and hasattr(joint, "decide_joint")
 
 
