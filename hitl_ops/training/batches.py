@@ -53,15 +53,12 @@ def build_units(
         packing: ``"tree"`` merges a piece into one sequence.
     """
     units: list[Unit] = []
-    for _, members in groupby(samples, key=lambda sample: sample.group):
-        group = list(members)
+    for _, group_samples in groupby(samples, key=lambda sample: sample.group):
+        group = list(group_samples)
         for start in range(0, len(group), batch_size):
             piece = group[start : start + batch_size]
-            if packing == "tree":
-                sequences = (build_sequence(piece),)
-            else:
-                sequences = tuple(build_sequence([sample]) for sample in piece)
-            units.append(Unit(sequences, len(piece)))
+            together = [piece] if packing == "tree" else [[sample] for sample in piece]
+            units.append(Unit(tuple(build_sequence(members) for members in together), len(piece)))
     return units
 
 

@@ -216,6 +216,7 @@ class _Stepper:
         self._attention = attention
         self._units = units
         self._config = config
+        self._align = 32 if config.precision == "bf16" else 1
 
     def step(self, batches: list[Batch], index: int, optimizer: Any) -> tuple[float, float, _Counts]:
         """Run one step; returns loss, gradient norm before clipping, and what was trained on."""
@@ -251,9 +252,9 @@ class _Stepper:
             self.accelerator.process_index
         ]
         if share:
-            return rows_of([units[i] for i in share], self._config.pack_tokens, self.accelerator.device)
+            return rows_of([units[i] for i in share], self._config.pack_tokens, self.accelerator.device, self._align)
         # Every process must take part in the exchange of gradients, also with nothing to say.
-        row = rows_of(units[:1], self._config.pack_tokens, self.accelerator.device)[0]
+        row = rows_of(units[:1], self._config.pack_tokens, self.accelerator.device, self._align)[0]
         row.weights.zero_()
         return [row]
 
@@ -267,6 +268,7 @@ class _Stepper:
             [units[i] for i in mine],
             self._attention,
             pack_tokens=self._config.pack_tokens,
+            align=self._align,
             device=accelerator.device,
             precision=accelerator.autocast(),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -20,7 +21,7 @@ def weighted_loss(model: torch.nn.Module, row: Row, attention: AttentionKind) ->
     Only the tokens that predict something go through the model's output layer.
     """
     if attention == "blocks":
-        sight = {"block_layout": row.layout}
+        sight: dict[str, Any] = {"block_layout": row.layout}
     else:
         dtype = next(model.parameters()).dtype
         sight = {"attention_mask": row.layout.dense_mask(dtype, row.tokens.device)}
@@ -32,10 +33,10 @@ def weighted_loss(model: torch.nn.Module, row: Row, attention: AttentionKind) ->
     return cross_entropy(logits.float(), row.targets, reduction="none").dot(row.weights)
 
 
-def rows_of(units: Iterable[Unit], pack_tokens: int, device: torch.device) -> list[Row]:
-    """Pack the sequences of units into rows."""
+def rows_of(units: Iterable[Unit], pack_tokens: int, device: torch.device, align: int = 1) -> list[Row]:
+    """Pack the sequences of units into rows; for ``align`` see :func:`~hitl_ops.training.rows.build_row`."""
     sequences: Sequence[PackedSequence] = [sequence for unit in units for sequence in unit.sequences]
-    return [build_row([sequences[i] for i in row], device) for row in fill_rows(sequences, pack_tokens)]
+    return [build_row([sequences[i] for i in row], device, align) for row in fill_rows(sequences, pack_tokens)]
 
 
 def mean_loss(
@@ -44,6 +45,7 @@ def mean_loss(
     attention: AttentionKind,
     *,
     pack_tokens: int,
+    align: int,
     device: torch.device,
     precision: AbstractContextManager[object] | None = None,
 ) -> tuple[float, float]:
@@ -56,7 +58,7 @@ def mean_loss(
     model.eval()
     total = 0.0
     with torch.no_grad(), precision or nullcontext():
-        for row in rows_of(units, pack_tokens, device):
+        for row in rows_of(units, pack_tokens, device, align):
             total += float(weighted_loss(model, row, attention))
     model.train(training)
     return total, sum(unit.total_weight for unit in units)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hitl_ops.training.block_attention import BlockLayout
 from hitl_ops.training.prefix_tree import Block, PackedSequence
@@ -57,28 +59,53 @@ def fill_rows(sequences: Sequence[PackedSequence], pack_tokens: int) -> list[lis
     return rows
 
 
-def build_row(sequences: Sequence[PackedSequence], device: torch.device) -> Row:
-    """Lay sequences end to end."""
-    starts = np.cumsum([0, *(len(sequence) for sequence in sequences)])[:-1]
-    blocks = [
-        _moved(block, int(start))
-        for sequence, start in zip(sequences, starts, strict=True)
-        for block in sequence.blocks
-    ]
-    predictors = np.concatenate([s.predictors + start for s, start in zip(sequences, starts, strict=True)])
-    outputs, chosen = np.unique(predictors, return_inverse=True)
+def build_row(sequences: Sequence[PackedSequence], device: torch.device, align: int = 1) -> Row:
+    """Lay sequences end to end.
 
-    def joined(arrays: list[np.ndarray]) -> torch.Tensor:
+    Args:
+        sequences: what the row is made of.
+        device: where its tensors go.
+        align: sequences, and what is asked of the row, are filled up to multiples of this with tokens that nothing
+            sees and targets that count nothing. bfloat16 kernels on the CPU are compiled for each shape they meet,
+            which costs more than the little filling.
+    """
+    filled = [_filled(sequence, align) for sequence in sequences]
+    starts = np.cumsum([0, *(len(sequence) for sequence in filled)])[:-1]
+    placed = list(zip(filled, starts.tolist(), strict=True))
+    blocks = [_moved(block, start) for sequence, start in placed for block in sequence.blocks]
+    predictors = np.concatenate([sequence.predictors + start for sequence, start in placed])
+    outputs, chosen = np.unique(predictors, return_inverse=True)
+    in_turn = len(outputs) == len(predictors)
+    if missing := -len(outputs) % align:
+        outputs = np.concatenate([outputs, np.full(missing, outputs[-1])])
+
+    def joined(arrays: Sequence[NDArray[Any]]) -> torch.Tensor:
         return torch.from_numpy(np.concatenate(arrays)).to(device)
 
     return Row(
-        tokens=joined([s.tokens for s in sequences])[None],
-        positions=joined([s.positions for s in sequences])[None],
+        tokens=joined([s.tokens for s in filled])[None],
+        positions=joined([s.positions for s in filled])[None],
         layout=BlockLayout.of(blocks, device),
         outputs=torch.from_numpy(outputs).to(device),
-        chosen=None if len(outputs) == len(predictors) else torch.from_numpy(chosen).to(device),
-        targets=joined([s.targets for s in sequences]),
-        weights=joined([s.weights for s in sequences]).float(),
+        chosen=None if in_turn and not missing else torch.from_numpy(chosen).to(device),
+        targets=joined([s.targets for s in filled]),
+        weights=joined([s.weights for s in filled]).float(),
+    )
+
+
+def _filled(sequence: PackedSequence, align: int) -> PackedSequence:
+    missing = -len(sequence) % align
+    if not missing:
+        return sequence
+    length = len(sequence)
+    *others, last = sequence.blocks
+    # A sequence without forks stays one block; what follows it is seen by nothing that counts.
+    ending = [last, Block(length, length + missing)] if others else [Block(0, length + missing)]
+    return replace(
+        sequence,
+        tokens=np.concatenate([sequence.tokens, np.zeros(missing, np.int64)]),
+        positions=np.concatenate([sequence.positions, np.arange(missing)]),
+        blocks=(*others, *ending),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -77,7 +78,7 @@ def read_sample_rows(path: Path) -> list[SampleRow]:
         if not row.prompt or not row.completion:
             raise UserError(f"sample '{row.sample_id}' in '{path}' lacks prompt or completion", "build it again")
     rows.sort(key=lambda row: (row.episode_id, row.agent, row.step, row.sample_id))
-    for one, other in zip(rows, rows[1:], strict=False):
+    for one, other in pairwise(rows):
         if one.sample_id == other.sample_id:
             raise UserError(f"sample '{one.sample_id}' is in '{path}' twice", "build the samples again")
     return rows
@@ -172,7 +173,7 @@ def encode_rows(
         encoded.append(sample)
     if too_long and overlong == "error":
         raise UserError(
-            f"{too_long} of {len(rows)} samples are longer than max_length {max_length} (the longest has {longest} tokens)",
-            "raise max_length, or set overlong to drop or truncate_left",
+            f"{too_long} of {len(rows)} samples are longer than max_length {max_length}",
+            f"the longest has {longest} tokens: raise max_length, or set overlong to drop or truncate_left",
         )
     return encoded, OverlongCounts(dropped, truncated)

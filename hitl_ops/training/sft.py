@@ -238,7 +238,7 @@ def _trainable(model: PreTrainedModel, config: TrainConfig) -> PreTrainedModel:
             )
     shape = LoraConfig(
         r=config.lora.rank,
-        lora_alpha=config.lora.alpha,  # type: ignore[arg-type]  # PEFT takes any number, and says int
+        lora_alpha=config.lora.alpha,
         lora_dropout=config.lora.dropout,
         use_rslora=config.lora.rank_stabilized,
         target_modules=list(config.lora.target_modules),
@@ -249,7 +249,7 @@ def _trainable(model: PreTrainedModel, config: TrainConfig) -> PreTrainedModel:
         wrapped = get_peft_model(model, shape)
     # PEFT would note the folder the model was loaded from, which another machine does not have.
     wrapped.peft_config["default"].base_model_name_or_path = config.base
-    return wrapped  # type: ignore[return-value]  # a wrapper that answers for the model
+    return wrapped
 
 
 def _units(samples: list[EncodedSample], config: TrainConfig) -> list[Unit]:
