@@ -18,6 +18,7 @@ from hitl_assets.mistakes import mistakes_named
 from hitl_assets.planner_iterations import GROUP, OWNERS, PROGRAM, base_policy, planner_iterations
 from hitl_assets.preset_choice import PresetChoice
 from hitl_assets.provenance import code_version, manifest_hash
+from hitl_ops.contracts.progress import Progress
 from resources.launcher import LauncherResource
 from resources.progress import ProgressListener
 from resources.store import StoreResource
@@ -341,7 +342,95 @@ def planner_evaluation(
     progress: dg.ResourceParam[ProgressListener],
 ) -> dg.MaterializeResult[Any]:
     """Let both play, score them, and write the report."""
-    raise NotImplementedError
+    from hitl_ops.contracts.episode import read_episodes
+    from hitl_ops.evaluation.evaluate import summarise
+    from hitl_ops.evaluation.report import write_report
+    from hitl_ops.rollouts.episode_sets import GENERATOR_VERSION, episode_file
+    from hitl_ops.rollouts.planners import PlannerConfig, planner_fingerprint
+    from hitl_ops.rollouts.run import run_rollouts
+
+    told = progress.of_step(context)
+    with mistakes_named():
+        chosen = preset.resolve()
+        iteration = store.iteration(PROGRAM, context.partition_key)
+        section = chosen.evaluation
+        episodes = [
+            episode
+            for split in section.splits
+            for episode in read_episodes(episode_file(store.open().episodes, split))[: section.max_episodes or None]
+        ]
+        players = {TEACHER: chosen.rollouts.planner, STUDENT: PlannerConfig(kind="policy", path=str(iteration.policy))}
+        for position, (name, planner) in enumerate(players.items()):
+            config = chosen.rollouts.replace(
+                planner=planner.model_dump(),
+                processes=section.processes,
+                decision_limit=section.decision_limit,
+                max_episodes=0,
+            )
+            out = iteration.evaluation / "rollouts" / name
+            claim(
+                out,
+                {
+                    "rollout": config.model_dump(mode="json", exclude={"processes", "max_episodes"}),
+                    "generator": GENERATOR_VERSION,
+                    "planner": planner_fingerprint(planner),
+                    "episodes": [episode.episode_id for episode in episodes],
+                },
+            )
+            run_rollouts(episodes, config, out, _part(told, position, len(players), name))
+        folders = {name: iteration.evaluation / "rollouts" / name / "traces" for name in players}
+        summary = summarise(folders, iteration.evaluation, section.scoring, expected=episodes)
+        report = write_report(iteration.evaluation, title=f"Planner, iteration {context.partition_key}")
+        figures = {
+            name: value for name, value in summary.figures().items() if isinstance(value, int | float)
+        }
+        page = tracker.add(
+            store.open(),
+            PROGRAM,
+            context.partition_key,
+            figures,
+            [report, iteration.evaluation / "summary.json", iteration.evaluation / "videos"],
+        )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(
+            manifest_hash([iteration.evaluation / "summary.json"], relative_to=iteration.evaluation)
+        ),
+        metadata={
+            **({"MLflow (report, videos)": dg.MetadataValue.url(page)} if page else {}),
+            "scores": showing.table(
+                [
+                    {
+                        "policy": name,
+                        "split": split,
+                        "episodes": scores.episodes,
+                        "success": showing.interval(scores.success.mean, scores.success.low, scores.success.high),
+                        "percent complete": f"{scores.percent_complete.mean:.1%}",
+                        "ms a decision (median)": f"{scores.latency_ms.p50:.1f}" if scores.latency_ms else "–",
+                    }
+                    for name, splits in summary.policies.items()
+                    for split, scores in splits.items()
+                ]
+            ),
+            **{name.replace("_", " ").replace(".", " "): value for name, value in figures.items() if _plotted(name)},
+            "plots": showing.pictures(sorted((iteration.evaluation / "plots").glob("*.png"))),
+            "report": showing.path(report),
+            "videos": showing.path(iteration.evaluation / "videos"),
+        },
+    )
+
+
+def _part(told: Progress, position: int, parts: int, name: str) -> Progress:
+    """The progress of one of several equal parts, as progress of the whole."""
+
+    def tell(done: int, total: int, note: str = "") -> None:
+        told(position * total + done, parts * total, f"{name}: {note}")
+
+    return tell
+
+
+def _plotted(name: str) -> bool:
+    """Figures whose course over the iterations is worth a curve."""
+    return "_low" not in name and "_high" not in name and name.partition(".")[2].partition("_")[0] in ("success", "")
 
 
 PLANNER_ASSETS = [

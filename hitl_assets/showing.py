@@ -53,6 +53,11 @@ def counts(values: Mapping[str, int], *, of: str) -> dg.MetadataValue:
     return table(rows or [{of: "none", "count": 0, "share": "–"}])
 
 
+def interval(mean: float, low: float, high: float) -> str:
+    """A share with its interval: ``82.0 % (74.0 – 89.0)``."""
+    return f"{100 * mean:.1f} % ({100 * low:.1f} – {100 * high:.1f})"
+
+
 def path(place: Path) -> dg.MetadataValue:
     """A file or folder, copyable from the page."""
     return dg.MetadataValue.path(str(place))

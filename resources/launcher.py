@@ -71,6 +71,13 @@ class LocalLauncher(LauncherResource):
         default=20.0, ge=0, description="seconds a cancelled process gets to write its checkpoint, before it is killed"
     )
 
+    def command(self, arguments: Sequence[str], processes: int) -> list[str]:
+        """The words that start a verb here, in one process or, through torchrun, in several."""
+        if processes > 1:
+            torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+            return [*torchrun, "-m", "flywheel", *arguments]
+        return [sys.executable, "-m", "flywheel", *arguments]
+
     def launch(
         self,
         context: dg.AssetExecutionContext,
@@ -82,7 +89,7 @@ class LocalLauncher(LauncherResource):
         environment: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Run a verb to its end on this machine; see :meth:`LauncherResource.launch`."""
-        command = _command(arguments, processes)
+        command = self.command(arguments, processes)
         context.log.info(f"starting: {' '.join(command)}\nwhat it prints: {log}")
         log.parent.mkdir(parents=True, exist_ok=True)
         reader = _ListeningReader(progress)
@@ -122,13 +129,6 @@ class LocalLauncher(LauncherResource):
                 allow_retries=False,
             )
         return reader.summary
-
-
-def _command(arguments: Sequence[str], processes: int) -> list[str]:
-    if processes > 1:
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        return [*torchrun, "-m", "flywheel", *arguments]
-    return [sys.executable, "-m", "flywheel", *arguments]
 
 
 def _end(process: subprocess.Popen[bytes], patience_s: float) -> None:
