@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from flywheel.bench import bench
+from flywheel.demo import demo
 from flywheel.doctor import doctor
 from flywheel.episodes import episodes
+from flywheel.evaluate import evaluate
 from flywheel.processes import is_first, leave_after_the_first
 from flywheel.rollout import rollout
 from flywheel.samples import samples
@@ -44,12 +46,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command()(demo)
 app.command()(up)
 app.command()(doctor)
 app.command()(episodes)
 app.command()(rollout)
 app.command()(samples)
 app.command()(train)
+app.command()(evaluate)
 app.command()(bench)
 
 

@@ -93,6 +93,8 @@ def rollout(
             raise UserError("--base-url is for endpoints", "add --expert openai")
         if model and wanted.planner.kind not in ("openai", "local"):
             raise UserError("--model is for language models", "add --expert openai or --expert local")
+        if wanted.planner.kind == "openai":
+            _check_endpoint(wanted.planner.endpoint)
         tasks = _episodes(episodes, split)
         who = policy.name if policy else wanted.planner.kind
         name = f"{who}-{episodes.name.split('.')[0] if episodes else split.value}"
@@ -103,6 +105,25 @@ def rollout(
             summary = run_rollouts(tasks, wanted, folder, both(bar, report.progress))
         report.finished(summary)
     _print_summary(summary, folder)
+
+
+def _check_endpoint(endpoint: dict[str, object]) -> None:
+    """Find out before anything is started or written whether the endpoint can be asked at all."""
+    import os
+
+    from hitl_ops.contracts.config import parse_config
+    from hitl_ops.contracts.errors import UserError
+    from hitl_ops.experts.openai_llm import OpenAIExpertConfig
+
+    client = endpoint.get("client")
+    if not isinstance(client, dict) or not client.get("model"):
+        raise UserError("the endpoint is to be asked, but for which model?", "name it with --model")
+    key = parse_config(OpenAIExpertConfig, endpoint, source="planner.endpoint").client.api_key_env
+    if key and not os.environ.get(key):
+        raise UserError(
+            f"environment variable {key} is not set",
+            "export it, or say that no key is needed: --set 'planner.endpoint.client.api_key_env=\"\"'",
+        )
 
 
 def _episodes(file: Path | None, split: Split) -> list[Episode]:

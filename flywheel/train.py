@@ -11,9 +11,9 @@ import typer
 from flywheel.configuration import ConfigOption, PresetOption, SetOption
 
 if TYPE_CHECKING:
+    from flywheel.late_tracker import LateTracker
     from hitl_ops.contracts.progress import Progress
     from hitl_ops.training.sft import TrainSummary
-    from hitl_ops.training.tracking import MlflowTracker
     from hitl_ops.training.train_config import TrainConfig
 
 
@@ -63,13 +63,7 @@ def train(
         tracker = _tracker(experiment, out, wanted, tags) if track and is_first() else None
         with progress_bar("train") as bar:
             summary = _tracked_training(wanted, samples, out, both(bar, report.progress), tracker)
-        report.finished(
-            {
-                **summary.model_dump(mode="json"),
-                "mlflow_run_id": tracker.run_id if tracker else "",
-                "mlflow_experiment_id": tracker.experiment_id if tracker else "",
-            }
-        )
+        report.finished({**summary.model_dump(mode="json"), **(tracker.where() if tracker else {})})
     if is_first():
         _print_summary(summary, out)
 
@@ -96,23 +90,27 @@ def _tags(given: list[str]) -> dict[str, str]:
     return tags
 
 
-def _tracker(experiment: str, out: Path, config: TrainConfig, tags: dict[str, str]) -> MlflowTracker:
+def _tracker(experiment: str, out: Path, config: TrainConfig, tags: dict[str, str]) -> LateTracker:
+    from flywheel.late_tracker import LateTracker
     from hitl_ops.contracts.store import Store
     from hitl_ops.training.tracking import MlflowTracker
 
     store = Store.from_environment()
     own = {"folder": str(out.resolve()), "base": config.base, "method": config.method}
-    return MlflowTracker(
-        store.mlflow_uri,
-        experiment,
-        run_name=f"{out.parent.name}/{out.name}",
-        tags={**own, **tags},
-        artifacts=store.mlflow_artifacts.as_uri(),
+    return LateTracker(
+        out,
+        lambda: MlflowTracker(
+            store.mlflow_uri,
+            experiment,
+            run_name=f"{out.resolve().parent.name}/{out.name}",
+            tags={**own, **tags},
+            artifacts=store.mlflow_artifacts.as_uri(),
+        ),
     )
 
 
 def _tracked_training(
-    config: TrainConfig, samples: Path, out: Path, progress: Progress, tracker: MlflowTracker | None
+    config: TrainConfig, samples: Path, out: Path, progress: Progress, tracker: LateTracker | None
 ) -> TrainSummary:
     from hitl_ops.training.sft import train as run_training
 

@@ -185,7 +185,9 @@ def test_every_package_source_has_future_annotations_and_no_pickle() -> None:
         }
         if "pickle" in modules:
             wrong.append(f"{name}: imports pickle")
-        if len(tree.body) > 1 and "__future__" not in modules:
+        # Dagster recognises a context's type only where annotations are objects, not strings.
+        graph = name.startswith(("hitl_assets/", "resources/", "sensors/"))
+        if len(tree.body) > 1 and "__future__" not in modules and not graph:
             wrong.append(f"{name}: from __future__ import annotations is missing")
         if ast.get_docstring(tree) is None and tree.body:
             wrong.append(f"{name}: says nothing about itself")

@@ -33,6 +33,10 @@ def disk_errors_named(path: Path) -> Iterator[None]:
             ) from None
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise UserError(f"cannot write '{path}'", "check its permissions, or set FLYWHEEL_HOME elsewhere") from None
+        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+            raise UserError(
+                f"cannot write '{path}': '{error.filename}' is in the way", "move it, or name another place"
+            ) from None
         raise
 
 

@@ -57,7 +57,7 @@ def test_help_names_every_verb() -> None:
         assert f" {verb} " in done.stdout
 
 
-VERBS = ("up", "doctor", "bench")
+VERBS = ("demo", "up", "doctor", "episodes", "rollout", "samples", "train", "evaluate", "bench")
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 
 from flywheel.configuration import resolve_config
 from hitl_ops.contracts.config import StrictConfig
@@ -60,7 +61,7 @@ def test_options_lie_between_file_and_single_values(tmp_path: Path) -> None:
 
 def test_an_open_mapping_takes_dotted_keys() -> None:
     class Open(StrictConfig):
-        endpoint: dict[str, object] = {}
+        endpoint: dict[str, object] = Field(default_factory=dict)
 
     overrides = ["endpoint.client.model=gpt", "endpoint.client.seed=1"]
     config = resolve_config(Open, {"laptop": Open()}, preset="laptop", file=None, overrides=overrides)

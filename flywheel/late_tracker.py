@@ -1,0 +1,64 @@
+"""The MLflow run of a training, opened when there is something to record and found again when there is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hitl_ops.training.tracking import MlflowTracker
+
+RUN_FILE = "mlflow_run.json"
+
+
+class LateTracker:
+    """A tracker that opens its MLflow run with the first thing it is told.
+
+    A training that has come to its end before records nothing; its folder remembers the run it was recorded in.
+
+    Args:
+        folder: the training's folder.
+        opening: makes the run.
+    """
+
+    def __init__(self, folder: Path, opening: Callable[[], MlflowTracker]) -> None:
+        self._file = folder / RUN_FILE
+        self._opening = opening
+        self._open: MlflowTracker | None = None
+
+    @property
+    def _tracker(self) -> MlflowTracker:
+        if self._open is None:
+            from hitl_ops.contracts.publish import publish_json
+
+            self._open = self._opening()
+            publish_json(self._file, {"run_id": self._open.run_id, "experiment_id": self._open.experiment_id})
+        return self._open
+
+    def log_params(self, params: dict[str, Any]) -> None:
+        """Record what the training was told, once."""
+        self._tracker.log_params(params)
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        """Record figures of a step."""
+        self._tracker.log_metrics(metrics, step)
+
+    def log_artifact(self, path: Path) -> None:
+        """Record a file or a folder."""
+        self._tracker.log_artifact(path)
+
+    def finish(self, status: str) -> None:
+        """Close the run, if it was opened; ``FINISHED``, ``FAILED`` or ``KILLED``."""
+        if self._open is not None:
+            self._open.finish(status)
+
+    def where(self) -> dict[str, str]:
+        """``mlflow_run_id`` and ``mlflow_experiment_id`` of the last run recorded; empty where there was none."""
+        try:
+            found = json.loads(self._file.read_text(encoding="utf-8"))
+            return {"mlflow_run_id": str(found["run_id"]), "mlflow_experiment_id": str(found["experiment_id"])}
+        except (FileNotFoundError, ValueError, KeyError):
+            return {"mlflow_run_id": "", "mlflow_experiment_id": ""}
