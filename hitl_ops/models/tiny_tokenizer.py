@@ -73,7 +73,7 @@ def train_tiny_tokenizer(
         max_positions: the model's longest sequence, tokens.
         phrase_share: fixed wording becomes one token if it occurs at least this many times per corpus text.
         word_count: a word becomes a token if it occurs in at least this many different stretches of text;
-            rarer ones are spelled, which also gives the letters something to learn from.
+            rarer ones are spelled, which also gives the letters something to learn from. Tools always do.
 
     Returns:
         The tokenizer; it opens every text with ``<s>``, ends at ``<end_act>`` and pads with ``<pad>``.
@@ -109,7 +109,9 @@ def train_tiny_tokenizer(
         met_in.update({piece for piece in split.findall(text) if len(piece) > 1})
     for phrase in phrases:
         del met_in[phrase]
-    words = sorted((word for word, count in met_in.items() if count >= word_count), key=lambda w: (-met_in[w], w))
+    tools = {tool for text in normal for tool in re.findall(f"{_MARK}[A-Za-z]+(?=\\[)", text)}
+    kept = (word for word, count in met_in.items() if count >= word_count or word in tools)
+    words = sorted(kept, key=lambda w: (-met_in[w], w))
     vocabulary += words[: vocab_size - len(vocabulary)]
 
     tokenizer = Tokenizer(

@@ -112,3 +112,12 @@ def test_no_phrase_swallows_a_tool_or_a_word_of_a_name(tokenizer):
 def test_what_cannot_be_trained_is_said(texts, vocab_size, message):
     with pytest.raises(UserError, match=message):
         train_tiny_tokenizer(texts, vocab_size=vocab_size, max_positions=64)
+
+
+def test_a_tool_is_a_word_even_if_it_is_always_called_the_same_way():
+    """``Wait[]`` is one stretch of text however often it is said, yet no rare word."""
+    trained = train_tiny_tokenizer(
+        ["Task: rest<act>Wait[]<end_act>", "Task: doze<act>Wait[]<end_act>"], vocab_size=400, max_positions=64
+    )
+    assert words_of(trained, "Wait[]")[0].startswith("Wait")
+    assert words_of(trained, "rest") == ["", "r", "e", "s", "t"]
