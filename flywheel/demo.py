@@ -44,7 +44,9 @@ def demo(
     root: Annotated[
         Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
     ] = None,
-    fresh: Annotated[bool, typer.Option(help="Forget what an earlier demo made; otherwise it is gone on with.")] = False,
+    fresh: Annotated[
+        bool, typer.Option(help="Forget what an earlier demo made; otherwise it is gone on with.")
+    ] = False,
 ) -> int:
     """Let a teacher play, a student learn from it, and say how close it came, in homes neither has seen.
 
@@ -163,7 +165,9 @@ def _explain(result: dg.ExecuteInProcessResult, stages: Stages, log: Path, error
     for check in result.get_asset_check_evaluations():
         if not check.passed and check.severity.value == "ERROR":
             asset = check.asset_key.to_user_string()
-            raise UserError(f"check '{check.check_name}' of '{asset}' did not pass ({check.description})", f"see '{log}'")
+            raise UserError(
+                f"check '{check.check_name}' of '{asset}' did not pass ({check.description})", f"see '{log}'"
+            )
     for event in result.get_step_failure_events():
         failure: Any = event.step_failure_data
         if failure.user_failure_data is not None and failure.user_failure_data.description:

@@ -32,7 +32,7 @@ def claim(folder: Path, made_from: Mapping[str, Any]) -> bool:
     """
     wanted = json.loads(json.dumps(made_from))
     with disk_errors_named(folder):
-        if folder.is_dir() and _noted(folder) == wanted:
+        if folder.is_dir() and made_from_of(folder) == wanted:
             return True
         if folder.is_dir():
             shutil.rmtree(folder)
@@ -40,7 +40,8 @@ def claim(folder: Path, made_from: Mapping[str, Any]) -> bool:
     return False
 
 
-def _noted(folder: Path) -> Any:
+def made_from_of(folder: Path) -> Any:
+    """What a folder's note says it is made from; None where there is no note that can be read."""
     try:
         return json.loads((folder / NOTE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

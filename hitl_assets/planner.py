@@ -13,11 +13,12 @@ from typing import Any
 import dagster as dg
 
 from hitl_assets import showing
-from hitl_assets.claims import claim
+from hitl_assets.claims import claim, made_from_of
 from hitl_assets.mistakes import mistakes_named
 from hitl_assets.planner_iterations import GROUP, OWNERS, PROGRAM, base_policy, planner_iterations
 from hitl_assets.preset_choice import PresetChoice
 from hitl_assets.provenance import code_version, manifest_hash
+from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress
 from resources.launcher import LauncherResource
 from resources.progress import ProgressListener
@@ -309,15 +310,71 @@ def _numbers(summary: dict[str, Any], *names: str) -> dict[str, float]:
     deps=[planner_adapter],
     code_version=code_version(*_TRAINING),
     description=(
-        "The student: base model and adapter merged into one set of weights, with the card that names what made them.\n\n"
+        "The student: base model and adapter merged into one set of weights, with a card that names what made them."
+        "\n\n"
         "The policy id on the card changes with every sample, every value of the configuration and the code."
     ),
 )
 def planner_policy(
-    context: dg.AssetExecutionContext, preset: PresetChoice, store: StoreResource
+    context: dg.AssetExecutionContext,
+    preset: PresetChoice,
+    store: StoreResource,
+    progress: dg.ResourceParam[ProgressListener],
 ) -> dg.MaterializeResult[Any]:
-    """Merge the adapter into its base and write the policy card."""
-    raise NotImplementedError
+    """Merge what was trained into its base and write the policy card."""
+    from hitl_ops.contracts.policy_card import PolicyCard
+    from hitl_ops.contracts.publish import publish_json
+    from hitl_ops.models.planner_lm import CARD_FILE, MERGED_FOLDER
+    from hitl_ops.samples.data_card import DataCard
+    from hitl_ops.samples.parquet import read_manifest
+    from hitl_ops.training.merge import merge
+    from hitl_ops.training.sft import ADAPTER, SUMMARY, TrainSummary
+
+    told = progress.of_step(context)
+    with mistakes_named():
+        iteration = store.iteration(PROGRAM, context.partition_key)
+        folder = iteration.policy
+        trained = TrainSummary.model_validate_json((folder / SUMMARY).read_text(encoding="utf-8"))
+        manifest = read_manifest(iteration.samples / "distilled.parquet")
+        if (made_from_of(folder) or {}).get("samples") != manifest.hash:
+            raise UserError("the student was trained on other samples", "materialise planner_adapter first")
+        merged = merge(
+            trained.base,
+            folder / ADAPTER,
+            folder / MERGED_FOLDER,
+            cache=store.open().cache,
+            dtype=preset.resolve().training.config.base_dtype,
+        )
+        data = DataCard.model_validate_json((iteration.samples / "data_card.json").read_text(encoding="utf-8"))
+        card = PolicyCard(
+            program=PROGRAM,
+            iteration=iteration.iteration,
+            parent=trained.base,
+            samples_hash=manifest.hash,
+            sample_counts=data.by_source,
+            config=trained.config,
+            prompt_style=data.prompt_style,
+            metrics=_numbers(trained.model_dump(), "train_loss", "validation_loss", "best_validation_loss"),
+            code_version=code_version(*_TRAINING),
+        )
+        publish_json(folder / CARD_FILE, card)
+        told(1, 1, card.policy_id)
+    weights = sorted((folder / MERGED_FOLDER).glob("*.safetensors"))
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(manifest_hash([*weights, folder / CARD_FILE], relative_to=folder)),
+        metadata={
+            "policy": card.policy_id,
+            "parent": card.parent,
+            "parameters": merged.parameters,
+            "method": merged.method,
+            "largest difference of the merge": merged.max_logit_difference,
+            "samples": showing.counts(card.sample_counts, of="source"),
+            "samples' manifest": card.samples_hash,
+            "prompts": card.prompt_style,
+            "weights": showing.path(folder / MERGED_FOLDER),
+            "card": showing.path(folder / CARD_FILE),
+        },
+    )
 
 
 @dg.asset(
@@ -381,9 +438,7 @@ def planner_evaluation(
         folders = {name: iteration.evaluation / "rollouts" / name / "traces" for name in players}
         summary = summarise(folders, iteration.evaluation, section.scoring, expected=episodes)
         report = write_report(iteration.evaluation, title=f"Planner, iteration {context.partition_key}")
-        figures = {
-            name: value for name, value in summary.figures().items() if isinstance(value, int | float)
-        }
+        figures = {name: value for name, value in summary.figures().items() if isinstance(value, int | float)}
         page = tracker.add(
             store.open(),
             PROGRAM,

@@ -90,7 +90,10 @@ def episodes_leakage(store: StoreResource) -> dg.AssetCheckResult:
         folder = store.open().episodes
         report = check_leakage({split: episode_file(folder, split) for split in SPLITS})
         findings.figures["contents"] = showing.table(
-            [{"split": split, **{f"{kind}s": count for kind, count in held.items()}} for split, held in report.counts.items()]
+            [
+                {"split": split, **{f"{kind}s": count for kind, count in held.items()}}
+                for split, held in report.counts.items()
+            ]
         )
         if not report.clean:
             findings.wrong.append(report.explain())
@@ -214,12 +217,15 @@ def samples_degenerate(
     return findings.result()
 
 
-@dg.asset_check(asset=planner_adapter, blocking=True, description="The loss is a number and ended below where it began.")
+@dg.asset_check(
+    asset=planner_adapter, blocking=True, description="The loss is a number and ended below where it began."
+)
 def training_learned(context: dg.AssetCheckExecutionContext, store: StoreResource) -> dg.AssetCheckResult:
     """Look at the training log's first and last losses."""
     from hitl_ops.training.train_log import read_log
 
     findings = _Findings()
+    severity = dg.AssetCheckSeverity.ERROR
     with _broken_files_noted(findings):
         log = read_log(store.iteration(PROGRAM, context.partition_key).policy / "train_log.jsonl")
         losses = [float(row["loss"]) for row in log]
@@ -232,8 +238,10 @@ def training_learned(context: dg.AssetCheckExecutionContext, store: StoreResourc
         elif not all(math.isfinite(loss) for loss in losses):
             findings.wrong.append("a loss is not finite")
         elif last >= first and len(losses) > 1:
+            # A policy that learned little can be examined; one that is no number can't.
+            severity = dg.AssetCheckSeverity.WARN
             findings.wrong.append(f"the loss did not fall: {first:.4f} at first, {last:.4f} at last")
-    return findings.result()
+    return findings.result(severity)
 
 
 def _figure(value: float) -> float | str:
@@ -260,7 +268,8 @@ def evaluation_gate(
         findings.figures = {
             name: value
             for name, value in figures.items()
-            if isinstance(value, int | float) and name.startswith(("student.success", "teacher.success", "student_over"))
+            if isinstance(value, int | float)
+            and name.startswith(("student.success", "teacher.success", "student_over"))
         }
         findings.figures["gate"] = limits.gate_ratio
         if not figures["student.success"]:

@@ -82,9 +82,7 @@ _LAPTOP = PlannerPreset(
 # PARTNR's own scale (arXiv 2411.00081): Llama-3.1-70B, asked in a conversation, teaches Llama-3-8B.
 _PAPER = PlannerPreset(
     rollouts=RolloutConfig(
-        planner=PlannerConfig(
-            kind="openai", endpoint={"client": {"model": "meta-llama/Meta-Llama-3.1-70B-Instruct"}}
-        ),
+        planner=PlannerConfig(kind="openai", endpoint={"client": {"model": "meta-llama/Meta-Llama-3.1-70B-Instruct"}}),
         prompt_style="snapshot",
     ),
     samples=SampleConfig(prompt_style="snapshot"),

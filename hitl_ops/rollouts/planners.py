@@ -1,4 +1,4 @@
-"""Who acts in a rollout, by configuration: the oracle, a language model behind an endpoint or here, a policy of ours."""
+"""Who acts in a rollout: the oracle, a language model behind an endpoint or on this machine, a policy of ours."""
 
 from __future__ import annotations
 
@@ -87,6 +87,6 @@ def make_planner(config: PlannerConfig, work_folder: Path, *, threads: int = 1) 
         from hitl_ops.experts.local_llm import LocalExpert
 
         return LocalExpert(config.path, cache=work_folder, temperature=config.temperature, seed=config.seed)
-    from hitl_ops.models.planner_lm import PlannerLM
+    from hitl_ops.models.planner_lm import PlannerLM, PlannerLMConfig
 
-    return PlannerLM(Path(config.path), temperature=config.temperature, seed=config.seed)
+    return PlannerLM.load(config.path, PlannerLMConfig(temperature=config.temperature, seed=config.seed))

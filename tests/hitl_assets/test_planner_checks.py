@@ -173,20 +173,23 @@ def test_data_card_of_other_samples(iteration: IterationPaths, verdict: Verdict)
 
 
 @pytest.mark.parametrize(
-    ("losses", "said"),
+    ("losses", "said", "severity"),
     [
-        ([3.0, 2.5, 2.0], None),
-        ([2.0, 2.5, 3.0], "the loss did not fall: 2.0000 at first, 3.0000 at last"),
-        ([2.0, float("nan"), 1.0], "a loss is not finite"),
-        ([], "the log holds no loss"),
+        ([3.0, 2.5, 2.0], None, "ERROR"),
+        ([2.0, 2.5, 3.0], "the loss did not fall: 2.0000 at first, 3.0000 at last", "WARN"),
+        ([2.0, float("nan"), 1.0], "a loss is not finite", "ERROR"),
+        ([], "the log holds no loss", "ERROR"),
     ],
 )
-def test_loss(losses: list[float], said: str | None, iteration: IterationPaths, verdict: Verdict) -> None:
+def test_loss(
+    losses: list[float], said: str | None, severity: str, iteration: IterationPaths, verdict: Verdict
+) -> None:
     log = iteration.policy / "train_log.jsonl"
     log.parent.mkdir(parents=True)
     log.write_text("".join(json.dumps({"step": step, "loss": loss}) + "\n" for step, loss in enumerate(losses, 1)))
     found = verdict(checks.training_learned)
     assert found.passed is (said is None)
+    assert found.severity.value == severity
     if said:
         assert said in (found.description or "")
 

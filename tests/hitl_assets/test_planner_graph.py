@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import dagster as dg
 
 from hitl_assets.definitions import build_defs
@@ -16,7 +18,7 @@ def _graph() -> dg.AssetGraph:
 
 def test_follows_the_design() -> None:
     graph = _graph()
-    for before, after in zip(ORDER, ORDER[1:], strict=False):
+    for before, after in itertools.pairwise(ORDER):
         assert dg.AssetKey(before) in graph.get(dg.AssetKey(after)).parent_keys
     assert dg.AssetKey("household_episodes") in graph.get(dg.AssetKey("teacher_rollouts")).parent_keys
     assert dg.AssetKey("base_policy") in graph.get(dg.AssetKey("planner_adapter")).parent_keys
@@ -51,7 +53,13 @@ def test_only_training_waits_for_the_accelerator() -> None:
 def test_what_would_spoil_the_next_step_blocks_it() -> None:
     graph = _graph()
     blocking = {key.name for key in graph.asset_check_keys if graph.get(key).blocking}
-    assert blocking >= {"episodes_leakage", "samples_leakage", "samples_schema", "samples_degenerate", "rollouts_schema"}
+    assert blocking >= {
+        "episodes_leakage",
+        "samples_leakage",
+        "samples_schema",
+        "samples_degenerate",
+        "rollouts_schema",
+    }
     assert "evaluation_gate" not in blocking
 
 

@@ -23,7 +23,9 @@ def test_pictures_travel_with_the_event_unless_they_are_huge(tmp_path: Path) -> 
 
 
 def test_tables_have_typed_columns() -> None:
-    shown = showing.table([{"split": "val", "episodes": 3, "success": 0.5}, {"split": "test", "episodes": 2, "success": None}])
+    shown = showing.table(
+        [{"split": "val", "episodes": 3, "success": 0.5}, {"split": "test", "episodes": 2, "success": None}]
+    )
     assert isinstance(shown, dg.TableMetadataValue)
     assert [(column.name, column.type) for column in shown.schema.columns] == [
         ("split", "string"),
