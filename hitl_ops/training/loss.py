@@ -16,7 +16,7 @@ from hitl_ops.training.rows import Row, build_row, fill_rows
 
 
 def weighted_loss(model: torch.nn.Module, row: Row, attention: AttentionKind) -> torch.Tensor:
-    """Sum over the row's targets of weight times negative log-likelihood, a scalar in float32.
+    """Sum over the row's targets of weight times negative log-likelihood, a scalar.
 
     Only the tokens that predict something go through the model's output layer.
     """
@@ -30,7 +30,8 @@ def weighted_loss(model: torch.nn.Module, row: Row, attention: AttentionKind) ->
     ).logits[0]
     if row.chosen is not None:
         logits = logits[row.chosen]
-    return cross_entropy(logits.float(), row.targets, reduction="none").dot(row.weights)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return cross_entropy(logits, row.targets, reduction="none").dot(row.weights.to(logits.dtype))
 
 
 def rows_of(units: Iterable[Unit], pack_tokens: int, device: torch.device, align: int = 1) -> list[Row]:

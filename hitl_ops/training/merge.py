@@ -75,7 +75,7 @@ def merge(
     )
     wanted = _logits(model, probes)
     if adapter:
-        model = model.merge_and_unload()  # type: ignore[operator]  # the adapter's wrapper has it
+        model = model.merge_and_unload()
     with publishing(out) as temporary:
         model.to(getattr(torch, dtype)).save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)

@@ -140,20 +140,21 @@ def build_sequence(samples: Sequence[EncodedSample]) -> PackedSequence:
     ]
     while stack:
         node, sees, depth = stack.pop()
-        start, size = length, len(node.tokens)
+        node_tokens, node_weights, children = _without_forks(node)
+        start, size = length, len(node_tokens)
         length += size
-        tokens.append(node.tokens)
+        tokens.append(node_tokens)
         positions.append(np.arange(depth, depth + size))
         blocks.append(Block(start, length, sees))
         before = np.arange(start - 1, length - 1)
         before[0] = sees[-1][1] - 1 if sees else -1
-        asked = node.weights > 0
+        asked = node_weights > 0
         asked[0] &= bool(sees)  # nothing predicts the first token of a sample
         predictors.append(before[asked])
-        targets.append(node.tokens[asked])
-        weights.append(node.weights[asked])
+        targets.append(node_tokens[asked])
+        weights.append(node_weights[asked])
         below = _joined(sees, (start, length))
-        stack += [(child, below, depth + size) for child in reversed(node.children.values())]
+        stack += [(child, below, depth + size) for child in reversed(children)]
 
     ask = np.concatenate(predictors)
     order = np.argsort(ask, kind="stable")
@@ -167,6 +168,15 @@ def build_sequence(samples: Sequence[EncodedSample]) -> PackedSequence:
         samples=len(samples),
         sample_tokens=sum(len(sample.tokens) for sample in samples),
     )
+
+
+def _without_forks(node: _Node) -> tuple[NDArray[np.int64], NDArray[np.float64], list[_Node]]:
+    """Tokens and weights from ``node`` to the next fork or leaf, and what hangs there."""
+    path = [node]
+    while len(path[-1].children) == 1:
+        path += path[-1].children.values()
+    tokens, weights = (np.concatenate(arrays) for arrays in zip(*((n.tokens, n.weights) for n in path), strict=True))
+    return tokens, weights, list(path[-1].children.values())
 
 
 def _joined(sees: tuple[tuple[int, int], ...], new: tuple[int, int]) -> tuple[tuple[int, int], ...]:

@@ -25,7 +25,7 @@ class Row:
         outputs: tokens whose logits are needed, int64 ``[outputs]``, ascending, each once.
         chosen: for each target the index into ``outputs``, int64 ``[asked]``; None where it is each in turn.
         targets: ids to predict, int64 ``[asked]``.
-        weights: what each prediction counts, float32 ``[asked]``.
+        weights: what each prediction counts, float64 ``[asked]``.
     """
 
     tokens: torch.Tensor
@@ -89,7 +89,7 @@ def build_row(sequences: Sequence[PackedSequence], device: torch.device, align: 
         outputs=torch.from_numpy(outputs).to(device),
         chosen=None if in_turn and not missing else torch.from_numpy(chosen).to(device),
         targets=joined([s.targets for s in filled]),
-        weights=joined([s.weights for s in filled]).float(),
+        weights=joined([s.weights for s in filled]),
     )
 
 

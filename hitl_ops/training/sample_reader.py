@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from hitl_ops.contracts.episode import original_episode_id
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.models.tokenization import SampleEncoder
+from hitl_ops.samples.name_exchange import exchange_names
 from hitl_ops.training.prefix_tree import EncodedSample, PrefixTree
 
 if TYPE_CHECKING:
@@ -67,11 +69,19 @@ def read_sample_rows(path: Path) -> list[SampleRow]:
     missing = [column for column in _COLUMNS if column not in table.column_names]
     if missing:
         raise UserError(f"samples file '{path}' lacks the column '{missing[0]}'", "build the samples again")
-    rows = [SampleRow(**row) for row in table.select(list(_COLUMNS)).to_pylist()]
+    needed = table.select(list(_COLUMNS))
+    for column in _COLUMNS:
+        if column != "weight" and needed[column].null_count:
+            raise UserError(f"samples file '{path}' has rows without '{column}'", "build the samples again")
+    rows = [
+        # A missing weight is as impossible as one that is no number.
+        SampleRow(**{**row, "weight": float("nan") if row["weight"] is None else row["weight"]})
+        for row in needed.to_pylist()
+    ]
     if not rows:
         raise UserError(f"samples file '{path}' holds no samples", "build the samples again with a lower percent_cut")
     for row in rows:
-        if not row.weight >= 0 or np.isinf(row.weight):
+        if not 0 <= row.weight < float("inf"):
             raise UserError(
                 f"sample '{row.sample_id}' in '{path}' has the weight {row.weight}", "weights are 0 or more"
             )
@@ -102,11 +112,35 @@ def split_episodes(episodes: Iterable[str], fraction: float, seed: int) -> set[s
         fraction: share to choose; at least one where it is above 0 and there are two.
         seed: another seed chooses others.
     """
-    known = sorted(set(episodes))
+    known = sorted({original_episode_id(episode) for episode in episodes})
     if fraction <= 0 or len(known) < 2:
         return set()
     count = min(len(known) - 1, max(1, round(fraction * len(known))))
     return set(sorted(known, key=lambda episode: hashlib.sha256(f"{seed}:{episode}".encode()).digest())[:count])
+
+
+def with_exchanged_copies(rows: Sequence[SampleRow], copies: int, seed: int) -> list[SampleRow]:
+    """The rows and ``copies`` of each with exchanged names, episode by episode the same exchange.
+
+    Args:
+        rows: as from :func:`read_sample_rows`; those of a group follow each other.
+        copies: 0 leaves the rows as they are.
+        seed: another seed exchanges other names.
+    """
+    every = list(rows)
+    for copy in range(1, copies + 1):
+        for row in rows:
+            names = f"{seed}:{copy}:{row.group}"
+            every.append(
+                replace(
+                    row,
+                    sample_id=f"{row.sample_id}/names-{copy}",
+                    episode_id=f"{row.episode_id}~names-{copy}",
+                    prompt=exchange_names(row.prompt, names),
+                    completion=exchange_names(row.completion, names),
+                )
+            )
+    return every
 
 
 def corpus_of(rows: Sequence[SampleRow]) -> list[str]:

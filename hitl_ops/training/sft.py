@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from hitl_ops.contracts.episode import original_episode_id
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.contracts.publish import publish_json, publishing
@@ -25,6 +26,7 @@ from hitl_ops.training.sample_reader import (
     hash_rows,
     read_sample_rows,
     split_episodes,
+    with_exchanged_copies,
 )
 from hitl_ops.training.tracking import Tracker
 from hitl_ops.training.train_config import TrainConfig
@@ -112,16 +114,18 @@ def train(
     if not weighty:
         raise UserError(f"all samples in '{samples}' have weight 0", "raise the weight of at least one source")
     aside = split_episodes((row.episode_id for row in weighty), config.validation_fraction, config.seed)
-    base = _load(config, out, cache, [row for row in weighty if row.episode_id not in aside], accelerator)
+    training_rows = [row for row in weighty if original_episode_id(row.episode_id) not in aside]
+    validation_rows = [row for row in weighty if original_episode_id(row.episode_id) in aside]
+    base = _load(config, out, cache, training_rows, accelerator)
     encoded, overlong = encode_rows(
-        weighty,
+        [*with_exchanged_copies(training_rows, config.exchanged_copies, config.seed), *validation_rows],
         base.tokenizer,
         max_length=config.max_length,
         overlong=config.overlong,
         prompt_loss_weight=config.prompt_loss_weight,
     )
-    training = [sample for sample in encoded if sample.episode not in aside]
-    validation = [sample for sample in encoded if sample.episode in aside]
+    training = [sample for sample in encoded if original_episode_id(sample.episode) not in aside]
+    validation = [sample for sample in encoded if original_episode_id(sample.episode) in aside]
     if not training:
         raise UserError(f"no sample in '{samples}' fits into max_length {config.max_length}", "raise max_length")
     attention = prepare_attention(base.model, max(len(sample.tokens) for sample in encoded))

@@ -41,11 +41,17 @@ class OptimizationConfig(StrictConfig):
         "the next one does not fit, and an episode with more decisions is cut into consecutive pieces",
     )
     gradient_accumulation: int = Field(default=1, ge=1, description="batches to one optimizer step")
-    learning_rate: float = Field(default=2e-4, gt=0, description="peak learning rate of AdamW")
-    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="learning rate after the warm-up")
+    optimizer: Literal["adamw", "muon"] = Field(
+        default="adamw",
+        description="muon: Muon for the layers' matrices and AdamW for the rest; for models from scratch",
+    )
+    learning_rate: float = Field(default=2e-4, gt=0, description="peak learning rate")
+    schedule: Literal["cosine", "linear_end", "constant"] = Field(
+        default="cosine", description="learning rate after the warm-up; linear_end: constant, then down over a half"
+    )
     warmup_steps: int = Field(default=0, ge=0, description="steps over which the learning rate rises linearly")
     final_learning_rate_share: float = Field(
-        default=0.0, ge=0, le=1, description="share of the peak the cosine schedule ends at"
+        default=0.0, ge=0, le=1, description="share of the peak that a falling schedule ends at"
     )
     weight_decay: float = Field(default=0.0, ge=0, description="AdamW's decay of matrices; vectors are not decayed")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's memory of the gradient")
@@ -110,6 +116,12 @@ class TrainConfig(OptimizationConfig):
         default="tree",
         description="tree: what the samples of an episode share is computed once; rows: several samples to a forward "
         "pass; none: one. The loss is the same",
+    )
+    exchanged_copies: int = Field(
+        default=0,
+        ge=0,
+        description="train also on so many copies of each episode in which the kinds of objects, furniture and rooms "
+        "have exchanged their names; one epoch then sees every copy once",
     )
     prompt_loss_weight: float = Field(
         default=0.0,
