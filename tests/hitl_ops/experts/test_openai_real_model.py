@@ -19,6 +19,7 @@ from hitl_ops.contracts.config import parse_config
 from hitl_ops.contracts.episode import Episode
 from hitl_ops.contracts.planner import HistoryEntry, Observation, Reply
 from hitl_ops.experts.openai_llm import OpenAIExpert, OpenAIExpertConfig, make_openai_expert
+from hitl_ops.experts.react_reply import END_OF_REPLY, find_calls, parse_reply
 
 # Installed without its dependencies, the package cannot be imported; only its weights are wanted.
 pytestmark = pytest.mark.skipif(
@@ -100,24 +101,31 @@ def play(expert: OpenAIExpert, decisions: int) -> list[Reply]:
 
 @pytest.mark.slow
 @pytest.mark.integration
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_real_model_decides(model_server: tuple[str, str], tmp_path: Path) -> None:
     base_url, model = model_server
     settings = {
-        "client": {"base_url": base_url, "api_key_env": "", "model": model, "max_tokens": 32},
+        "client": {"base_url": base_url, "api_key_env": "", "model": model, "max_tokens": 48, "timeout_s": 300},
         "temperatures": [0.0, 0.7],
     }
     config = parse_config(OpenAIExpertConfig, settings, source="test")
     expert = make_openai_expert(config, tmp_path)
     replies = play(expert, 2)
     assert all(reply.action in ADMISSIBLE for reply in replies)
-    # A small model falters, but one that understood nothing of the form would give up every time.
-    assert any(reply.stats["gave_up"] == 0 for reply in replies), [reply.text for reply in replies]
+    # How clever 135 million parameters are is not the question here, but whether they get what they need to answer in
+    # the form asked for, and whether what they answer is read as it stands.
+    texts = [reply.text for reply in replies]
+    assert any(text.lstrip().startswith("Thought:") and find_calls(text) for text in texts), texts
+    for reply in replies:
+        understood = parse_reply(reply.text, ADMISSIBLE)
+        assert reply.stats["gave_up"] == (understood is None)
+        assert reply.action == (understood or "Wait[]")
+        # The stop sequence reached the server: nothing follows it.
+        assert not reply.text.partition(END_OF_REPLY)[2].strip()
     usage = expert.usage()
     assert usage.requests == sum(reply.stats["tries"] for reply in replies)
-    assert usage.prompt_tokens > 500 * usage.requests and 0 < usage.completion_tokens <= 32 * usage.requests
+    assert usage.prompt_tokens > 500 * usage.requests and 0 < usage.completion_tokens <= 48 * usage.requests
     # It runs once more at no cost, with the same result.
     again = play(make_openai_expert(config, tmp_path), 2)
     assert [(reply.text, reply.action) for reply in again] == [(reply.text, reply.action) for reply in replies]
     assert expert.usage().requests == usage.requests
-    print([(reply.text, reply.action, reply.stats) for reply in replies], usage)
