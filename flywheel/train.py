@@ -31,6 +31,9 @@ def train(
     config: ConfigOption = None,
     overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
     processes: Annotated[int, typer.Option(min=1, help="Processes that train together on this machine.")] = 1,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Then make one model of base and adapter, ready for `rollout --policy OUT`.")
+    ] = False,
     track: Annotated[bool, typer.Option(help="Record figures and plots in MLflow.")] = True,
     experiment: Annotated[str, typer.Option(help="MLflow experiment to record under.")] = "planner",
     tag: Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="Tag of the MLflow run. Repeatable.")] = [],  # noqa: B006
@@ -64,8 +67,15 @@ def train(
         with progress_bar("train") as bar:
             summary = _tracked_training(wanted, samples, out, both(bar, report.progress), tracker)
         report.finished({**summary.model_dump(mode="json"), **(tracker.where() if tracker else {})})
-    if is_first():
-        _print_summary(summary, out)
+    if not is_first():
+        return
+    _print_summary(summary, out)
+    if merge:
+        from flywheel.policy_weights import publish_policy
+
+        merged = publish_policy(wanted, summary, samples, out)
+        print(f"merged: logits differ by at most {merged.max_logit_difference:.1e}")
+        print(out)
 
 
 def _suited(config: TrainConfig, base: str | None) -> TrainConfig:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from flywheel.cli import run
+from hitl_ops.contracts.policy_card import PolicyCard
 
 COMMAND = str(Path(sys.executable).with_name("flywheel"))
 SETS = ("--set", "train=2", "--set", "val=2", "--set", "test=0")
@@ -111,8 +112,12 @@ def test_a_training_is_recorded_once_and_not_done_again(home: Path, samples: Pat
     assert trained.returncode == 0, trained.stderr
     assert (tmp_path / "policy" / "adapter" / "adapter_model.safetensors").is_file()
     assert "2 of 2" in trained.stdout
-    again = started(home, *command, "--out", str(tmp_path / "policy"))
+    again = started(home, *command, "--out", str(tmp_path / "policy"), "--merge")
     assert again.returncode == 0, again.stderr
+    played = started(home, "rollout", "--policy", str(tmp_path / "policy"), "--limit", "1", "--set", "decision_limit=2")
+    assert played.returncode == 0, played.stderr
+    card = PolicyCard.model_validate_json((tmp_path / "policy" / "card.json").read_text())
+    assert card.policy_id in played.stdout and "crashed" not in played.stdout
     client = mlflow.MlflowClient(f"sqlite:///{home}/mlflow/mlflow.db")
     experiment = client.get_experiment_by_name("planner")
     assert experiment is not None
