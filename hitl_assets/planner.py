@@ -402,6 +402,7 @@ def planner_evaluation(
     from hitl_ops.contracts.episode import read_episodes
     from hitl_ops.evaluation.evaluate import summarise
     from hitl_ops.evaluation.report import write_report
+    from hitl_ops.evaluation.videos import record_videos
     from hitl_ops.rollouts.episode_sets import GENERATOR_VERSION, episode_file
     from hitl_ops.rollouts.planners import PlannerConfig, planner_fingerprint
     from hitl_ops.rollouts.run import run_rollouts
@@ -434,9 +435,17 @@ def planner_evaluation(
                     "episodes": [episode.episode_id for episode in episodes],
                 },
             )
-            run_rollouts(episodes, config, out, _part(told, position, len(players), name))
+            run_rollouts(episodes, config, out, _part(told, position, len(players) + 1, name))
         folders = {name: iteration.evaluation / "rollouts" / name / "traces" for name in players}
         summary = summarise(folders, iteration.evaluation, section.scoring, expected=episodes)
+        if section.videos and STUDENT in summary.videos:
+            record_videos(
+                iteration.evaluation,
+                folders[STUDENT],
+                episodes,
+                summary.videos[STUDENT],
+                _part(told, len(players), len(players) + 1, "videos"),
+            )
         report = write_report(iteration.evaluation, title=f"Planner, iteration {context.partition_key}")
         figures = {name: value for name, value in summary.figures().items() if isinstance(value, int | float)}
         page = tracker.add(
