@@ -89,6 +89,38 @@ class Episode(BaseModel):
         return int(self.info.get("flywheel", {}).get("seed", 0))
 
 
+_VARIATION = "~"
+
+
+def variation_of(episode: Episode, number: int) -> Episode:
+    """The same task said in other words, with the agents starting elsewhere; number 0 is the episode itself.
+
+    Raises:
+        UserError: the episode has no such variation.
+    """
+    if number == 0:
+        return episode
+    ours = episode.info.get("flywheel", {})
+    wordings, places = ours.get("wordings", []), ours.get("places", [])
+    if number > min(len(wordings), len(places)):
+        raise UserError(
+            f"episode '{episode.episode_id}' has no variation {number}", f"it has {min(len(wordings), len(places))}"
+        )
+    varied = {**ours, "spawns": places[number - 1]}
+    return episode.model_copy(
+        update={
+            "episode_id": f"{episode.episode_id}{_VARIATION}{number}",
+            "instruction": wordings[number - 1],
+            "info": {**episode.info, "flywheel": varied},
+        }
+    )
+
+
+def original_episode_id(episode_id: str) -> str:
+    """The id of the episode a variation was made of; splits keep an episode and its variations together."""
+    return episode_id.partition(_VARIATION)[0]
+
+
 def write_episodes(path: str | Path, episodes: list[Episode]) -> None:
     """Publish an episode file: ``{"config": null, "episodes": […]}`` as ``json.gz``, byte-identical for equal input."""
     body = {"config": None, "episodes": [episode.model_dump(mode="json") for episode in episodes]}

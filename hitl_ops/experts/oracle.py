@@ -14,7 +14,7 @@ from typing import Any, Literal
 from hitl_ops.contracts.episode import Episode, Proposition
 from hitl_ops.contracts.planner import Observation, Reply
 from hitl_ops.worlds.household.catalog import kind_of
-from hitl_ops.worlds.household.skills import choose_slot, rooms_of
+from hitl_ops.worlds.household.skills import choose_slot
 from hitl_ops.worlds.household.tools import SUCCESS
 from hitl_ops.worlds.household.world import HouseholdWorld
 
@@ -139,8 +139,8 @@ class Oracle:
         state = world.state
         held = state.facts.agents[agent].held
         if held in job.subjects:
-            for tool, name, value in job.states:
-                if state.facts.state(held, name) != value:
+            for tool, state_name, value in job.states:
+                if state.facts.state(held, state_name) != value:
                     return self._fill(agent, held) if tool == "Fill" else f"{tool}[{held}]"
             return self._deliver(agent, job, held, ready)
         if held is not None:
@@ -150,9 +150,10 @@ class Oracle:
             return (
                 f"{tool}[{job.subjects[0]}]" if self._near(agent, job.subjects[0]) else f"Navigate[{job.subjects[0]}]"
             )
-        name = self._known_subject(agent, job)
-        if name is None:
+        seen = self._known_subject(agent, job)
+        if seen is None:
             return self._search(agent, job)
+        name = seen
         parent = state.facts.objects[name].parent
         if not self._near(agent, parent):
             return f"Navigate[{name}]"
@@ -308,18 +309,20 @@ def _read(job: _Job, proposition: Proposition) -> None:
 
 
 def _share_out(jobs: list[_Job]) -> None:
-    """Split the work: whatever changes a state is agent 1's, the rest alternates, what stands together stays together."""
-    turn = 0
-    for position, job in enumerate(jobs):
+    """Split the work.
+
+    Whatever changes a state is agent 1's. Of the other jobs agent 0 takes the first half and agent 1 the rest, so
+    that each can start at once; a lone one is agent 0's. What shall stand together is carried by one agent.
+    """
+    moves: list[list[_Job]] = []
+    for job in jobs:
         if job.states:
             job.agent = 1
-            continue
-        partners = [other for other in jobs[:position] if set(other.subjects) & set(job.beside)]
-        if partners:
-            job.agent = partners[0].agent
-            continue
-        job.agent = turn
-        turn = 1 - turn
-
-
-__all__ = ["Observability", "Oracle", "rooms_of"]
+        elif moves and any(set(other.subjects) & set(job.beside) for other in moves[-1]):
+            moves[-1].append(job)
+        else:
+            moves.append([job])
+    first_half = (len(moves) + 1) // 2
+    for position, together in enumerate(moves):
+        for job in together:
+            job.agent = 0 if position < first_half else 1

@@ -8,9 +8,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from hitl_ops.contracts.config import StrictConfig
+from hitl_ops.contracts.config import StrictConfig, parse_config
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.planner import Planner
+from hitl_ops.contracts.store import Store
 
 PlannerKind = Literal["oracle", "openai", "local", "policy"]
 
@@ -29,6 +30,10 @@ class PlannerConfig(StrictConfig):
     path: str = Field(default="", description="policy: its folder; local: a folder, Hugging Face id or base name")
     endpoint: dict[str, object] = Field(
         default_factory=dict, description="openai only: the fields of OpenAIExpertConfig (client, mode, …)"
+    )
+    decode: Literal["greedy", "score"] = Field(
+        default="greedy",
+        description="policy and local: greedy follows the likeliest token, score weighs every admissible action whole",
     )
     temperature: float = Field(default=0.0, ge=0, description="policy and local: 0 decodes greedily")
     seed: int = Field(default=0, description="policy and local: seeds sampling where the temperature is above 0")
@@ -74,19 +79,20 @@ def make_planner(config: PlannerConfig, work_folder: Path, *, threads: int = 1) 
 
         return Oracle(config.observability)
     if config.kind == "openai":
-        from hitl_ops.contracts.config import parse_config
-        from hitl_ops.experts.openai_llm import OpenAIExpert, OpenAIExpertConfig
+        from hitl_ops.experts.openai_llm import OpenAIExpertConfig, make_openai_expert
 
-        return OpenAIExpert(
+        return make_openai_expert(
             parse_config(OpenAIExpertConfig, dict(config.endpoint), source="planner.endpoint"), work_folder
         )
     import torch
 
-    torch.set_num_threads(threads)
-    if config.kind == "local":
-        from hitl_ops.experts.local_llm import LocalExpert
-
-        return LocalExpert(config.path, cache=work_folder, temperature=config.temperature, seed=config.seed)
     from hitl_ops.models.planner_lm import PlannerLM, PlannerLMConfig
 
-    return PlannerLM.load(config.path, PlannerLMConfig(temperature=config.temperature, seed=config.seed))
+    torch.set_num_threads(threads)
+    decoding = PlannerLMConfig(decode=config.decode, temperature=config.temperature, seed=config.seed)
+    if config.kind == "policy":
+        return PlannerLM.load(config.path, decoding)
+    from hitl_ops.experts.local_llm import LocalLLM
+
+    cache = Store.from_environment().cache
+    return LocalLLM(PlannerLM.from_base(config.path, cache=cache, config=decoding), config.path)

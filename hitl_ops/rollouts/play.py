@@ -96,7 +96,7 @@ class _Play:
             sim_steps=world.step,
             replans=self.count,
             runtime_s=time.perf_counter() - started,
-            ended_by=self.ended_by,  # type: ignore[arg-type]  # one of the literals above
+            ended_by=self.ended_by,
             explanation="; ".join(world.evaluation.missing()),
             state_hash=world.facts.digest(),
         )

@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field
 
 from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.contracts.decision import EpisodeHeader, EpisodeResult
-from hitl_ops.contracts.episode import Episode
+from hitl_ops.contracts.episode import Episode, variation_of
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.planner import Planner
 from hitl_ops.contracts.progress import Progress, silent
@@ -45,6 +45,9 @@ class RolloutConfig(StrictConfig):
     )
     decision_limit: int = Field(
         default=50, ge=1, description="decisions each agent may make in an episode (PARTNR: 50)"
+    )
+    variations: int = Field(
+        default=0, ge=0, description="also play so many variations of each episode: other words, other starting places"
     )
     max_episodes: int = Field(default=0, ge=0, description="play only the first so many episodes; 0: all")
     keep_world_graph: bool = Field(default=True, description="log what the agent knew with every decision")
@@ -87,7 +90,8 @@ def run_rollouts(
         UserError: the folder holds another configuration's rollout, a planner cannot be made, the disk is full.
     """
     started = time.perf_counter()
-    chosen = episodes[: config.max_episodes] if config.max_episodes else episodes
+    originals = episodes[: config.max_episodes] if config.max_episodes else episodes
+    chosen = [variation_of(episode, number) for number in range(config.variations + 1) for episode in originals]
     if not chosen:
         raise UserError("there are no episodes to play", "check the episode file and max_episodes")
     if len({episode.episode_id for episode in chosen}) != len(chosen):

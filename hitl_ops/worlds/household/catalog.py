@@ -105,8 +105,8 @@ ROOMS: dict[str, RoomKind] = {
     for room in (
         RoomKind(
             "kitchen",
-            ("sink", "fridge", "counter"),
-            ("stove", "cabinet", "dishwasher", "counter", "stool", "shelf"),
+            ("sink", "fridge", "counter", "stove"),
+            ("cabinet", "dishwasher", "counter", "stool", "shelf"),
             (0.80, 0.77, 0.70),
         ),
         RoomKind(

@@ -5,6 +5,8 @@ A candidate is complete but unproved: whoever keeps it must see it solved first 
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,8 +25,12 @@ HOMES = {"train": 20, "val": 6, "test": 6}
 _SPLIT_SEED = {"train": 1_000_000, "val": 2_000_000, "test": 3_000_000}
 _IN_CONTAINER = 0.15
 _ON_FLOOR = 0.06
-_SAID_ROOM = 0.8
+_SAID_ROOM = 0.85
 """Share of objects whose room the instruction names; the others must be searched for."""
+
+
+WORDINGS = 8
+"""Other ways an episode's task is said and other places its agents may start, for variations of its play."""
 
 
 def episode_seed(split: str, index: int, attempt: int) -> int:
@@ -56,7 +62,7 @@ class _Draft:
         self.taken: dict[tuple[str, str], set[int]] = {}
         self.states: dict[str, dict[str, bool]] = {}
         self.goals: list[Goal] = []
-        self.clauses: list[str] = []
+        self.clauses: list[Callable[[Generator], str]] = []
         self.propositions: list[Proposition] = []
         self.groups: list[list[int]] = []
         self.used: set[str] = set()
@@ -177,11 +183,11 @@ class _Draft:
             return None
         return Goal("move", name.rsplit("_", 1)[0], **self._source(name), **target)
 
-    def _add(self, goal: Goal, text: str | None = None) -> None:
+    def _add(self, goal: Goal, *, said: bool = True) -> None:
         self.used.add(goal.subject)
         self.goals.append(goal)
-        if text is not None:
-            self.clauses.append(text)
+        if said:
+            self.clauses.append(functools.partial(instructions.clause, goal))
         group = []
         for proposition in self._propositions(goal):
             group.append(len(self.propositions))
@@ -241,7 +247,7 @@ class _Draft:
             goal = self._move_goal(names[int(self.rng.integers(len(names)))])
             if goal is None:
                 return False
-            self._add(goal, instructions.clause(goal, self.rng))
+            self._add(goal)
         return True
 
     def _constraint_free(self) -> bool:
@@ -259,7 +265,7 @@ class _Draft:
         return self._moves(1) if self.rng.random() < 0.4 else True
 
     def _beside_what_is_there(self) -> bool:
-        """ "Put the mug on the desk next to the lamp": the lamp stands there already."""
+        """Put something beside what stands there already."""
         standing = [
             name
             for name, (parent, relation, _) in self.places.items()
@@ -285,7 +291,7 @@ class _Draft:
             target_room=self.rooms[piece.room].kind,
             next_to=other.rsplit("_", 1)[0],
         )
-        self._add(goal, instructions.clause(goal, self.rng))
+        self._add(goal)
         return True
 
     def _two_side_by_side(self) -> bool:
@@ -304,9 +310,9 @@ class _Draft:
             return False
         goal = Goal("move", first.rsplit("_", 1)[0], **self._source(first), **target)
         beside = Goal("move", second.rsplit("_", 1)[0], **self._source(second), **target, next_to=goal.subject)
-        self._add(goal)
-        self._add(beside)
-        self.clauses.append(instructions.side_by_side(goal, beside, self.rng))
+        self._add(goal, said=False)
+        self._add(beside, said=False)
+        self.clauses.append(functools.partial(instructions.side_by_side, goal, beside))
         return True
 
     def _heterogeneous(self) -> bool:
@@ -329,7 +335,7 @@ class _Draft:
         if target is None:
             return False
         goal = Goal("clean", name.rsplit("_", 1)[0], **self._source(name), **target)
-        self._add(goal, instructions.clause(goal, self.rng))
+        self._add(goal)
         return True
 
     def _filling(self) -> bool:
@@ -341,7 +347,7 @@ class _Draft:
         if target is None:
             return False
         goal = Goal("fill", name.rsplit("_", 1)[0], **self._source(name), **target)
-        self._add(goal, instructions.clause(goal, self.rng))
+        self._add(goal)
         return True
 
     def _switching_object(self) -> bool:
@@ -357,7 +363,7 @@ class _Draft:
         if off:
             self.states.setdefault("is_powered_on", {})[name] = True
         goal = Goal("power_off" if off else "power_on", name.rsplit("_", 1)[0], **self._source(name))
-        self._add(goal, instructions.clause(goal, self.rng))
+        self._add(goal)
         return True
 
     def _switching_furniture(self) -> bool:
@@ -368,7 +374,7 @@ class _Draft:
             return False
         piece = pieces[int(self.rng.integers(len(pieces)))]
         goal = Goal("power_on", piece.kind, source_room=self.rooms[piece.room].kind)
-        self._add(goal, instructions.clause(goal, self.rng))
+        self._add(goal)
         return True
 
     # --- the finished episode -----------------------------------------------------------------------------
@@ -401,7 +407,7 @@ class _Draft:
         return Episode(
             episode_id=episode_id,
             scene_id=self.home.scene_id,
-            instruction=instructions.say(self.clauses, ordered=ordered, rng=self.rng),
+            instruction=self._say(ordered),
             rigid_objs=[self._rigid_object(name) for name in self.places],
             name_to_receptacle={
                 name: f"{parent}|{relation}|{slot}" for name, (parent, relation, slot) in self.places.items()
@@ -412,6 +418,8 @@ class _Draft:
                     "split": split,
                     "seed": seed,
                     "spawns": self._spawns(),
+                    "wordings": [self._say(ordered) for _ in range(WORDINGS)],
+                    "places": [self._spawns() for _ in range(WORDINGS)],
                     "said": [
                         {"subject": goal.subject, "room": goal.source_room, "container": goal.source_container}
                         for goal in self.goals
@@ -422,6 +430,9 @@ class _Draft:
             evaluation_constraints=constraints,
             object_states=self.states,
         )
+
+    def _say(self, ordered: bool) -> str:
+        return instructions.say([clause(self.rng) for clause in self.clauses], ordered=ordered, rng=self.rng)
 
     def _rigid_object(self, name: str) -> list[Any]:
         parent, relation, slot = self.places[name]

@@ -32,7 +32,7 @@ def furniture_parts(kind: FurnitureKind) -> tuple[Part, ...]:
 
 
 def _box(x: float, y: float, z: float, size: tuple[float, float, float], color: Color, role: str = "body") -> Part:
-    return Part(center=(x, y, z), size=size, color=color, role=role)  # type: ignore[arg-type]  # role is one of three
+    return Part(center=(x, y, z), size=size, color=color, role=role)
 
 
 def _table(w: float, h: float, d: float, kind: FurnitureKind) -> list[Part]:

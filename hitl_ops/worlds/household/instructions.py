@@ -7,7 +7,7 @@ from typing import Literal
 
 from numpy.random import Generator
 
-from hitl_ops.worlds.household.catalog import spoken
+from hitl_ops.worlds.household.catalog import FURNITURE, spoken
 
 GoalKind = Literal["move", "clean", "fill", "power_on", "power_off"]
 
@@ -45,11 +45,18 @@ def _subject(goal: Goal, rng: Generator) -> str:
     """The object with where it is: "the mug that is in the fridge in the kitchen"."""
     thing = f"the {spoken(goal.subject)}"
     if goal.source_container:
-        place = f"the {spoken(goal.source_container)} in the {spoken(goal.source_room)}"
+        place = _furniture(goal.source_container, goal.source_room, rng)
         return f"{thing} {_pick(rng, ('from inside', 'that is in', 'kept in'))} {place}"
+    if goal.subject in FURNITURE:
+        return _furniture(goal.subject, goal.source_room, rng)
     if goal.source_room:
         return f"{thing} {_pick(rng, ('from', 'that is in'))} the {spoken(goal.source_room)}"
     return thing
+
+
+def _furniture(kind: str, room: str, rng: Generator) -> str:
+    """A piece of furniture: "the kitchen cabinet" or "the cabinet in the kitchen"."""
+    return _pick(rng, (f"the {spoken(room)} {spoken(kind)}", f"the {spoken(kind)} in the {spoken(room)}"))
 
 
 def _target(goal: Goal, rng: Generator) -> str:
@@ -59,7 +66,7 @@ def _target(goal: Goal, rng: Generator) -> str:
         return _pick(rng, (f"onto the floor of {room}", f"onto the floor in {room}"))
     if not goal.target:
         return _pick(rng, (f"to {room}", f"into {room}"))
-    furniture = f"the {spoken(goal.target)} in {room}"
+    furniture = _furniture(goal.target, goal.target_room, rng)
     if goal.relation == "within":
         return _pick(rng, (f"into {furniture}", f"inside {furniture}"))
     return _pick(rng, (f"to {furniture}", f"onto {furniture}"))

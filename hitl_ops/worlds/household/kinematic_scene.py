@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 
 import numpy as np
@@ -55,7 +56,7 @@ class KinematicScene:
     def _route_of(self, cells: list[int]) -> Route:
         points = [self.grid.center(cell) for cell in cells]
         lengths = [0.0]
-        for here, there in zip(points, points[1:], strict=False):
+        for here, there in itertools.pairwise(points):
             lengths.append(lengths[-1] + math.dist(here, there))
         return Route(tuple(points), tuple(lengths))
 
@@ -185,6 +186,6 @@ def load_scene(scene_id: str) -> KinematicScene:
     if len(parts) != 3 or parts[0] != "flywheel" or parts[1] not in ("train", "val", "test") or not parts[2].isdigit():
         raise UserError(
             f"scene asset '{scene_id}' is missing",
-            "it is not a generated Flywheel home; episodes of other scene data sets need the habitat scene and its assets",
+            "it is no generated Flywheel home; episodes of other scene data sets need the habitat scene and its assets",
         )
     return KinematicScene(generate_home(parts[1], int(parts[2])))

@@ -241,8 +241,10 @@ def _furnish(plan: _Plan, grid: Grid) -> Grid:
             if placed is None:
                 continue
             position, yaw = placed
-            numbers[name] += 1
-            piece = _piece(f"{name}_{numbers[name]}", FURNITURE[name], room, position, yaw)
+            # A name says where the piece stands, as people do: kitchen_cabinet_1.
+            full_name = f"{room.kind}_{name}"
+            numbers[full_name] += 1
+            piece = _piece(f"{full_name}_{numbers[full_name]}", FURNITURE[name], room, position, yaw)
             plan.furniture.append(piece)
             grid.block(*footprint(piece.position, piece.size, piece.yaw))
     return grid

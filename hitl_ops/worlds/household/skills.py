@@ -85,7 +85,8 @@ def _refuse_pick(state: HomeState, agent: int, name: str) -> str | None:
         )
     if held is not None:
         return failure(
-            f"Failed to pick {name}! The arm is currently grasping {held}. Make the agent place the grasped object first."
+            f"Failed to pick {name}! The arm is currently grasping {held}. "
+            "Make the agent place the grasped object first."
         )
     if thing.relation == "within" and not state.facts.furniture_open[thing.parent]:
         return failure("Failed to pick! Object is in a closed furniture, you need to open the furniture first.")
@@ -207,8 +208,3 @@ def find(state: HomeState, agent: int, action: Action, partner_last: str) -> str
         case _:
             return f"The other agent's last action: {partner_last or 'none yet'}"
     return "; ".join(found) if found else "Nothing found. Explore rooms to find objects first."
-
-
-def rooms_of(state: HomeState, parent: str) -> str:
-    """The room a furniture or a floor belongs to."""
-    return parent.removeprefix("floor_") if parent.startswith("floor_") else state.furniture[parent].room

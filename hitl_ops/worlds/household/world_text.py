@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from hitl_ops.worlds.household.home_state import HomeState
 from hitl_ops.worlds.household.knowledge import Belief
-from hitl_ops.worlds.household.skills import rooms_of
 
 NO_OBJECTS = "No objects found yet"
 
@@ -32,17 +31,20 @@ def furniture_text(state: HomeState) -> str:
 
 
 def object_line(state: HomeState, agent: int, name: str) -> str:
-    """One object as the agent believes it to be: ``mug_1: table_2 in kitchen_1. States: clean: False``."""
+    """One object as the agent believes it to be: ``mug_1: kitchen_counter_1. States: clean: False``.
+
+    PARTNR may add `` in <room>``; here the furniture's name says it.
+    """
     belief = state.knowledge[agent].objects.get(name)
     if belief is None:
         return f"{name}: gone"
-    return f"{name}: {_place(state, agent, belief)}{_states(belief)}"
+    return f"{name}: {_place(agent, belief)}{_states(belief)}"
 
 
-def _place(state: HomeState, agent: int, belief: Belief) -> str:
+def _place(agent: int, belief: Belief) -> str:
     if belief.relation == "held":
         return "held by the agent" if belief.parent == f"agent_{agent}" else "held by the other agent"
-    return f"{belief.parent} in {rooms_of(state, belief.parent)}"
+    return belief.parent
 
 
 def _states(belief: Belief) -> str:
