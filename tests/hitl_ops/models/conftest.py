@@ -104,10 +104,11 @@ def play_episode():
 
 @pytest.fixture(scope="session")
 def decisive(tiny_base) -> LoadedBase:
-    """The small model with weights large enough that its choices differ from prompt to prompt."""
+    """The small model with random weights so large that its choices differ from prompt to prompt."""
     model = copy.deepcopy(tiny_base.model)
+    draw = torch.Generator().manual_seed(11)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:
-                parameter.mul_(6)
+                parameter.normal_(0, 0.3, generator=draw)
     return LoadedBase(model, tiny_base.tokenizer, "decisive")
