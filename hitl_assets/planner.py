@@ -261,7 +261,7 @@ def planner_adapter(
             [
                 "train",
                 *("--samples", str(samples), "--out", str(out), "--config", str(out / "config.yaml")),
-                *tracker.arguments(PROGRAM, context.partition_key, context.run_id),
+                *tracker.arguments(PROGRAM, context.partition_key, context.run.run_id),
             ],
             log=out / "train.log",
             progress=progress.of_step(context),
