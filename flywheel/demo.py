@@ -110,6 +110,8 @@ def _materialise(store: Store, preset: str, overrides: list[str], chosen: Planne
 
     # The processes that steps start work on the same store, wherever --root put it.
     os.environ["FLYWHEEL_HOME"] = str(store.root)
+    # One bar a stage is enough; libraries would draw their own between ours.
+    os.environ["TQDM_DISABLE"] = "1"
     log = store.iteration("planner", 0).base / "demo.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with opened_instance(store) as instance, shown_stages(PLANNER_STAGES, errors) as stages:
@@ -143,7 +145,7 @@ def _file_logger(path: Path) -> dg.LoggerDefinition:
 
     import dagster as dg
 
-    @dg.logger(name="file")
+    @dg.logger
     def to_file(_: dg.InitLoggerContext) -> logging.Logger:
         logger = logging.Logger("flywheel-demo", level=logging.DEBUG)
         handler = logging.FileHandler(path, encoding="utf-8")

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hitl_ops.contracts.store import IterationPaths
-    from hitl_ops.evaluation.intervals import Interval, Ratio
+    from hitl_ops.evaluation.intervals import Ratio
     from hitl_ops.evaluation.summary import EvaluationSummary, GroupScores
 
 _SPLITS = {"val": "validation homes", "test": "test homes"}
@@ -17,7 +17,7 @@ _SPLITS = {"val": "validation homes", "test": "test homes"}
 def print_outcome(
     console: Console, summary: EvaluationSummary, gate: float, iteration: IterationPaths, seconds: float
 ) -> None:
-    """Print success by split and task type with intervals, the ratio against the gate, latencies, and where to look.
+    """Print success by split and task type with intervals, their ratio against the gate, latencies, and where to look.
 
     Args:
         console: where to.
@@ -26,15 +26,16 @@ def print_outcome(
         iteration: the folders that were filled.
         seconds: how long it took.
     """
+    from rich import box
     from rich.table import Table
 
     level = f"{summary.config.level:.0%}"
-    table = Table(title="Success of teacher and student", title_justify="left", pad_edge=False)
-    table.add_column("")
+    table = Table(title="Success of teacher and student", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", no_wrap=True)
     table.add_column("episodes", justify="right")
     table.add_column(f"teacher ({level})", justify="right")
     table.add_column(f"student ({level})", justify="right")
-    table.add_column("student / teacher", justify="right")
+    table.add_column(f"ratio ({level})", justify="right")
     teacher, student = summary.policies["teacher"], summary.policies["student"]
     for split, scores in student.items():
         comparison = summary.comparisons["student_over_teacher"].get(split)
@@ -65,11 +66,14 @@ def print_outcome(
 
 
 def _cells(teacher: GroupScores, student: GroupScores) -> tuple[str, str, str]:
-    return str(student.episodes), _interval(teacher.success), _interval(student.success)
+    return str(student.episodes), _success(teacher), _success(student)
 
 
-def _interval(value: Interval) -> str:
-    return f"{value.mean:.0%} ({value.low:.0%} – {value.high:.0%})"
+def _success(scores: GroupScores) -> str:
+    """Where all episodes end alike, resampling them says nothing; Wilson's interval keeps its width."""
+    value = scores.success
+    low, high = (value.low, value.high) if value.low < value.high else scores.success_wilson
+    return f"{value.mean:.0%} ({100 * low:.0f}–{100 * high:.0f})"
 
 
 def _ratio(value: Ratio | None) -> str:
@@ -77,4 +81,4 @@ def _ratio(value: Ratio | None) -> str:
         return "–"
     if value.low is None or value.high is None:
         return f"{value.value:.2f}"
-    return f"{value.value:.2f} ({value.low:.2f} – {value.high:.2f})"
+    return f"{value.value:.2f} ({value.low:.2f}–{value.high:.2f})"

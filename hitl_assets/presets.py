@@ -91,7 +91,7 @@ _PAPER = PlannerPreset(
 
 # Seconds, for tests: every step of the graph does its work, and nothing is learned.
 _TINY_CI = PlannerPreset(
-    episodes=EpisodeSetConfig(train=8, val=3, test=2),
+    episodes=EpisodeSetConfig(train=8, val=2, test=2),
     rollouts=RolloutConfig(processes=1, decision_limit=20, keep_world_graph=False),
     training=TrainingSection(
         config=TrainConfig(
@@ -106,7 +106,7 @@ _TINY_CI = PlannerPreset(
         )
     ),
     evaluation=EvaluationSection(
-        scoring=EvaluationConfig(resamples=100), processes=1, max_episodes=2, decision_limit=3, videos=True
+        scoring=EvaluationConfig(resamples=100), processes=1, max_episodes=1, decision_limit=12, videos=True
     ),
     checks=CheckLimits(least_samples=10),
 )
