@@ -45,7 +45,7 @@ def exchange_names(text: str, seed: str) -> str:
             prefixes of one another.
     """
     mapping = _exchange(seed)
-    opening, mark, rest = text.rpartition(_TASK) if _TASK in text else ("", "", text)
+    opening, mark, rest = text.partition(_TASK) if _TASK in text else ("", "", text)
 
     def other(match: re.Match[str]) -> str:
         kind = mapping[match[1].replace(" ", "_")]

@@ -13,7 +13,7 @@ import numpy as np
 
 from hitl_ops.contracts.episode import original_episode_id
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.models.tokenization import SampleEncoder
+from hitl_ops.models.tokenization import SampleEncoder, split_at_markers
 from hitl_ops.samples.name_exchange import exchange_names
 from hitl_ops.training.prefix_tree import EncodedSample, PrefixTree
 
@@ -129,18 +129,31 @@ def with_exchanged_copies(rows: Sequence[SampleRow], copies: int, seed: int) -> 
     """
     every = list(rows)
     for copy in range(1, copies + 1):
+        group, known = "", dict[str, str]()
         for row in rows:
-            names = f"{seed}:{copy}:{row.group}"
+            if row.group != group:
+                group, known = row.group, {}
+            names = f"{seed}:{copy}:{group}"
             every.append(
                 replace(
                     row,
                     sample_id=f"{row.sample_id}/names-{copy}",
                     episode_id=f"{row.episode_id}~names-{copy}",
-                    prompt=exchange_names(row.prompt, names),
-                    completion=exchange_names(row.completion, names),
+                    prompt=_exchanged(row.prompt, names, known),
+                    completion=_exchanged(row.completion, names, known),
                 )
             )
     return every
+
+
+def _exchanged(text: str, names: str, known: dict[str, str]) -> str:
+    """Exchange names turn by turn: most turns of a prompt were in the prompt before it."""
+    pieces = []
+    for piece in split_at_markers(text):
+        if piece not in known:
+            known[piece] = exchange_names(piece, names)
+        pieces.append(known[piece])
+    return "".join(pieces)
 
 
 def corpus_of(rows: Sequence[SampleRow]) -> list[str]:
