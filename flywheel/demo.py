@@ -174,8 +174,8 @@ def _explain(result: dg.ExecuteInProcessResult, stages: Stages, log: Path, error
         failure: Any = event.step_failure_data
         if failure.user_failure_data is not None and failure.user_failure_data.description:
             raise UserError(failure.user_failure_data.description)
-        said = failure.error.message.strip() if failure.error else "no word"
-        cause = failure.error.cause if failure.error else None
-        errors.print(f"{stages.stages.get(event.step_key, event.step_key)}: {cause.message.strip() if cause else said}")
+        step = event.step_key or ""
+        error = failure.error.cause or failure.error if failure.error else None
+        errors.print(f"{stages.stages.get(step, step)}: {error.message.strip() if error else 'no word'}", markup=False)
     errors.print(f"the demo did not come to its end; what happened is in {log}")
     return 1

@@ -497,7 +497,7 @@ def _plotted(name: str) -> bool:
     return "_low" not in name and "_high" not in name and name.partition(".")[2].partition("_")[0] in ("success", "")
 
 
-PLANNER_ASSETS = [
+PLANNER_ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
     base_policy,
     household_episodes,
     teacher_rollouts,

@@ -159,7 +159,9 @@ class _ListeningReader(dg.PipesTempFileMessageReader):
     @contextlib.contextmanager
     def read_messages(self, handler: Any) -> Iterator[PipesParams]:
         """Stand between the file's reader and Dagster's handler."""
-        with super().read_messages(_Overhearing(handler, self._hear)) as parameters:
+        # The base class only calls methods of the handler, and _Overhearing has them all.
+        overhearing: Any = _Overhearing(handler, self._hear)
+        with super().read_messages(overhearing) as parameters:
             yield parameters
 
     def _hear(self, payload: Any) -> None:
