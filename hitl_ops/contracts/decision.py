@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Role = Literal["human", "ai"]
 
+DISTURBED = "disturbed"
+"""Key in a decision's ``stats``: the action was drawn at random, not chosen by the policy; it teaches nothing."""
+
 
 class Decision(BaseModel):
     """One choice of one agent, closed when its action ended.

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hitl_ops.contracts.decision import Decision, EpisodeHeader, EpisodeResult, Role
+from hitl_ops.contracts.decision import DISTURBED, Decision, EpisodeHeader, EpisodeResult, Role
 from hitl_ops.contracts.episode import Episode
 from hitl_ops.contracts.planner import Observation, Planner, Reply
 from hitl_ops.worlds.household.prompts import AgentView, PromptStyle
 from hitl_ops.worlds.household.world import Finished, HouseholdWorld
 
 _UNTIL_SOMETHING_ENDS = 1 << 40
+_ENDS_NOTHING = ("Wait[]", "Done[]")
 
 
 @dataclass
@@ -32,6 +34,7 @@ def play_episode(
     style: PromptStyle = "incremental",
     decision_limit: int = 50,
     keep_world_graph: bool = True,
+    disturbance: float = 0.0,
 ) -> PlayedEpisode:
     """Play one episode to its end.
 
@@ -41,6 +44,9 @@ def play_episode(
         style: the prompts' dialect.
         decision_limit: decisions each agent may make (PARTNR: 50).
         keep_world_graph: keep what the agent knew with every decision.
+        disturbance: probability that an agent does something at random instead of what its planner would choose.
+            Such decisions carry ``stats["disturbed"]`` and never become samples; the planner's next ones show how
+            to go on from there (noise injection, Laskey et al. 2017, arXiv 1703.09327).
 
     Returns:
         Header, decisions in the order they were made, and the result.
@@ -48,7 +54,7 @@ def play_episode(
     Raises:
         UserError: the episode's scene is missing, or a planner cannot go on.
     """
-    return _Play(episode, planners, style, decision_limit, keep_world_graph).run()
+    return _Play(episode, planners, style, decision_limit, keep_world_graph, disturbance).run()
 
 
 class _Play:
@@ -59,11 +65,14 @@ class _Play:
         style: PromptStyle,
         decision_limit: int,
         keep_world_graph: bool,
+        disturbance: float,
     ) -> None:
         self.episode = episode
         self.planners = planners
         self.limit = decision_limit
         self.keep_world_graph = keep_world_graph
+        self.disturbance = disturbance
+        self.luck = random.Random(f"disturbance of {episode.episode_id}")
         self.world = HouseholdWorld(episode)
         self.views = {agent: AgentView(self.world, agent, style) for agent in planners}
         self.decisions: list[Decision] = []
@@ -141,8 +150,12 @@ class _Play:
         """Ask each agent's planner; a planner of both that can decide jointly is asked once."""
         replies: dict[int, Reply] = {}
         by_planner: dict[int, list[int]] = {}
-        for agent in observations:
-            by_planner.setdefault(id(self.planners[agent]), []).append(agent)
+        for agent, observation in observations.items():
+            if self.disturbance and self.luck.random() < self.disturbance:
+                action = self.luck.choice([a for a in observation.admissible if a not in _ENDS_NOTHING])
+                replies[agent] = Reply(text=action, action=action, stats={DISTURBED: 1.0})
+            else:
+                by_planner.setdefault(id(self.planners[agent]), []).append(agent)
         for agents in by_planner.values():
             planner: Any = self.planners[agents[0]]
             if getattr(planner, "plans_jointly", False):

@@ -49,6 +49,13 @@ class RolloutConfig(StrictConfig):
     variations: int = Field(
         default=0, ge=0, description="also play so many variations of each episode: other words, other starting places"
     )
+    disturbance: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="probability that an agent does something at random, so that the teacher shows how to recover; "
+        "for collecting, never for scoring",
+    )
     max_episodes: int = Field(default=0, ge=0, description="play only the first so many episodes; 0: all")
     keep_world_graph: bool = Field(default=True, description="log what the agent knew with every decision")
 
@@ -241,6 +248,7 @@ def _play_one(episode: Episode, planner: Planner, config: RolloutConfig, out: Pa
         style=config.prompt_style,
         decision_limit=config.decision_limit,
         keep_world_graph=config.keep_world_graph,
+        disturbance=config.disturbance,
     )
     path = trace_path(out / "traces", episode.episode_id)
     with disk_errors_named(path):

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from hitl_ops.contracts.config import StrictConfig
-from hitl_ops.contracts.decision import Decision, Role
+from hitl_ops.contracts.decision import DISTURBED, Decision, Role
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.contracts.sample import ACTION_MARKER, END_OF_ACTION, Sample, Source
@@ -213,7 +213,9 @@ def _stop_early(trace: Trace, tally: _Tally) -> Iterator[Decision]:
 def _keep(decisions: Iterator[Decision] | list[Decision], config: SampleConfig, tally: _Tally) -> Iterator[Decision]:
     for decision in decisions:
         tool = decision.action.partition("[")[0].strip()
-        if decision.role not in config.roles:
+        if decision.stats.get(DISTURBED):
+            tally.dropped["disturbed"] += 1
+        elif decision.role not in config.roles:
             tally.dropped["role"] += 1
         elif config.agents is not None and decision.agent not in config.agents:
             tally.dropped["agent"] += 1

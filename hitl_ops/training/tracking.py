@@ -61,8 +61,8 @@ class MlflowTracker:
 
         if uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        self._client = mlflow.MlflowClient(tracking_uri=uri)
         try:
+            self._client = mlflow.MlflowClient(tracking_uri=uri)
             known = self._client.get_experiment_by_name(experiment)
             experiment_id = known.experiment_id if known else self._client.create_experiment(experiment, artifacts)
             run = self._client.create_run(experiment_id, run_name=run_name, tags=tags)

@@ -54,12 +54,12 @@ class Recorder:
         self.artifacts.append(path.name)
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize(("method", "optimizer"), [("lora", "adamw"), ("full", "adamw"), ("full", "muon")])
 def test_two_steps_stop_and_resume_equal_four_straight_to_the_bit(
-    method: str, tmp_path: Path, samples_file: Write, config_of: Configure
+    method: str, optimizer: str, tmp_path: Path, samples_file: Write, config_of: Configure
 ) -> None:
     samples = samples_file()
-    config = config_of(method=method, eval_every=3, gradient_accumulation=2)
+    config = config_of(method=method, optimizer=optimizer, eval_every=3, gradient_accumulation=2)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     whole = train(config, samples, straight)
     first = train(config, samples, broken, stop_after=2)

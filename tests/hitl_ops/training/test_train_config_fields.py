@@ -50,6 +50,11 @@ class Seen:
     def base(self) -> dict[str, Any]:
         return json.loads((self.out / "base" / "config.json").read_text())
 
+    @property
+    def slots(self) -> set[str]:
+        """What the optimizer remembers of its parameters."""
+        return {key.partition("/")[0] for key in load_file(self.out / "checkpoints/step_000004/optimizer.safetensors")}
+
     def weights(self, name: str) -> dict[str, torch.Tensor]:
         return load_file(next((self.out / name).glob("*.safetensors")))
 
@@ -73,7 +78,8 @@ def watch(tmp_path: Path, samples_file: Write, monkeypatch: pytest.MonkeyPatch) 
         forward, accelerate = loss_module.weighted_loss, loop.Accelerator
 
         def spy_adamw(groups: list[dict[str, Any]], **options: Any) -> torch.optim.AdamW:
-            seen.adamw, seen.decays = options, [group["weight_decay"] for group in groups]
+            seen.adamw = options
+            seen.decays = [group["weight_decay"] for group in groups if isinstance(group, dict)]
             return adamw(groups, **options)
 
         def spy_forward(model: Any, row: Any, attention: Any) -> torch.Tensor:
@@ -115,6 +121,28 @@ def watch(tmp_path: Path, samples_file: Write, monkeypatch: pytest.MonkeyPatch) 
     yield run
 
 
+@pytest.fixture(scope="module")
+def kept_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Seen]]:
+    """Runs that several cases compare themselves with."""
+    return tmp_path_factory.mktemp("unchanged"), {}
+
+
+@pytest.fixture
+def unchanged(watch: Callable[..., Seen], kept_runs: tuple[Path, dict[str, Seen]]) -> Callable[[TrainConfig], Seen]:
+    """Trains, or looks up the training with the same configuration."""
+    folder, known = kept_runs
+
+    def run(config: TrainConfig) -> Seen:
+        key = config.model_dump_json()
+        if key not in known:
+            known[key] = watch(config)
+            known[key].out = known[key].out.rename(folder / str(len(known)))
+        return known[key]
+
+    return run
+
+
+PROJECTION = "model.layers.0.self_attn.o_proj.weight"
 LONG = {"method": "full", "learning_rate": 0.1, "max_steps": 12, "schedule": "constant", "eval_every": 1}
 
 # field: what else is set, the value it is changed to, what is looked at. What is looked at must differ from what the
@@ -125,6 +153,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, Callable[[Seen], Any], Any]] = {
     "max_steps": ({}, 3, lambda s: s.log[-1]["step"], 3),
     "batch_size": ({}, 3, lambda s: s.log[0]["samples"], 3),
     "gradient_accumulation": ({"batch_size": 3}, 2, lambda s: s.log[0]["samples"], 6),
+    "optimizer": ({"method": "full"}, "muon", lambda s: s.slots >= {"momentum_buffer", "exp_avg"}, True),
     "learning_rate": ({"schedule": "constant"}, 0.005, lambda s: {line["learning_rate"] for line in s.log}, {0.005}),
     "schedule": ({}, "constant", lambda s: [line["learning_rate"] for line in s.log], [0.01] * 4),
     "warmup_steps": ({}, 2, lambda s: [line["learning_rate"] for line in s.log][:3], [0.005, 0.01, 0.01]),
@@ -149,6 +178,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, Callable[[Seen], Any], Any]] = {
     "base_dtype": ({}, "bfloat16", lambda s: s.weights("base")["model.norm.weight"].dtype, torch.bfloat16),
     "method": ({}, "full", lambda s: s.summary.trained_parameters == s.summary.parameters, True),
     "packing": ({}, "none", lambda s: s.summary.packed_tokens == s.summary.sample_tokens, True),
+    "exchanged_copies": ({"max_steps": None, "epochs": 1}, 2, lambda s: s.log[-1]["samples"], 36),
     "prompt_loss_weight": ({}, 0.1, lambda s: s.asked, None),
     "lora.rank": ({}, 3, lambda s: s.adapter["r"], 3),
     "lora.alpha": ({}, 9.0, lambda s: s.adapter["lora_alpha"], 9.0),
@@ -163,6 +193,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, Callable[[Seen], Any], Any]] = {
     "tiny.vocab_size": ({}, 280, lambda s: s.base["vocab_size"], 280),
     "tiny.rope_theta": ({}, 500.0, lambda s: s.base["rope_parameters"]["rope_theta"], 500.0),
     "tiny.max_positions": ({}, 777, lambda s: s.base["max_position_embeddings"], 777),
+    "tiny.initialization": ({}, "random", lambda s: s.weights("base")[PROJECTION].std().item(), None),
     "tiny.tie_embeddings": ({}, False, lambda s: s.base["tie_word_embeddings"], False),
 }
 # Seen by what they refuse; each has a test below or in the file named.
@@ -177,9 +208,11 @@ def with_value(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("key", CASES)
-def test_a_field_changes_what_it_names(key: str, watch: Callable[..., Seen], config_of: Configure) -> None:
+def test_a_field_changes_what_it_names(
+    key: str, watch: Callable[..., Seen], unchanged: Callable[..., Seen], config_of: Configure
+) -> None:
     others, value, look, expected = CASES[key]
-    before = look(watch(config_of(**others)))
+    before = look(unchanged(config_of(**others)))
     after = look(watch(config_of(**with_value(others, key, value))))
     assert after != before
     if expected is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -38,25 +39,26 @@ def start(config: TrainConfig, samples: Path, out: Path) -> multiprocessing.proc
 
 def kill_and_resume(kills: int, tmp_path: Path, samples: Path, config: TrainConfig) -> None:
     whole, torn = tmp_path / "whole", tmp_path / "torn"
-    warm_up = start(config, samples, tmp_path / "warm")
-    warm_up.join()
-    began = time.monotonic()
     straight = start(config, samples, whole)
     straight.join()
-    duration = time.monotonic() - began
-    assert straight.exitcode == warm_up.exitcode == 0
+    assert straight.exitcode == 0
 
     draw = random.Random(int(os.environ.get("FLYWHEEL_KILL_SEED", "0")))
-    killed = 0
+    killed, target = 0, 0.0
     while killed < kills:
+        # Somewhere within the next stretch of steps, or before the first, while something is read, computed or written.
+        target += draw.uniform(0, 20 / kills)
         process = start(config, samples, torn)
-        time.sleep(draw.uniform(0.02, 0.9) * duration)
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGKILL)
+        while process.is_alive() and len(read_log(torn / "train_log.jsonl")) < target:
+            time.sleep(0.002)
+        time.sleep(draw.uniform(0, 0.03))
+        process.kill()
         process.join()
         if process.exitcode == 0:  # it was quicker: begin again, so that every kill counts
-            (torn / "train_summary.json").unlink()
+            shutil.rmtree(torn)
+            target = 0.0
             continue
+        assert process.exitcode == -signal.SIGKILL
         killed += 1
         for checkpoint in list_checkpoints(torn / "checkpoints"):
             assert {path.name for path in checkpoint.iterdir()} == {
