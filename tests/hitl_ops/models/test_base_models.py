@@ -38,6 +38,14 @@ def test_a_folder_loads_as_it_was_saved(tiny_base, saved, tmp_path, corpus):
     assert load_base(str(saved), cache=tmp_path, dtype="bfloat16").model.dtype == torch.bfloat16
 
 
+def _attention_matches(model) -> bool:
+    attention = model.model.layers[0].self_attn
+    query, key, size = attention.q_proj.weight, attention.k_proj.weight, attention.head_dim
+    heads_equal = torch.equal(key[:size], query[:size])
+    value, output = attention.v_proj.weight, attention.o_proj.weight
+    return heads_equal and torch.allclose(output[:, :size].T, value[:size], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("change", "shows"),
     [
@@ -49,6 +57,7 @@ def test_a_folder_loads_as_it_was_saved(tiny_base, saved, tmp_path, corpus):
         ({"vocab_size": 300}, lambda m: m.get_input_embeddings().num_embeddings == 300),
         ({"rope_theta": 500.0}, lambda m: m.model.rotary_emb.inv_freq[1].item() == pytest.approx(500**-0.25)),
         ({"max_positions": 99}, lambda m: m.config.max_position_embeddings == 99),
+        ({"initialization": "random"}, lambda m: not _attention_matches(m)),
         ({"tie_embeddings": False}, lambda m: m.lm_head.weight is not m.get_input_embeddings().weight),
     ],
 )

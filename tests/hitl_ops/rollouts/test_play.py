@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import pytest
@@ -63,7 +64,7 @@ def test_prompts_with_their_completions_are_prefixes(episodes: list[Episode]) ->
         played = play_episode(episode, {0: oracle, 1: oracle})
         for agent in (0, 1):
             mine = [d for d in played.decisions if d.agent == agent]
-            for before, after in zip(mine, mine[1:], strict=False):
+            for before, after in itertools.pairwise(mine):
                 assert after.prompt.startswith(f"{before.prompt}{before.action}<end_act>\n")
 
 
@@ -116,3 +117,13 @@ def test_no_home_or_seed_is_shared_between_splits() -> None:
     for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
         assert not seeds[one] & seeds[other]
         assert not homes[one] & homes[other]
+
+
+def test_disturbed_decisions_are_marked_and_recovered_from(episodes: list[Episode]) -> None:
+    oracle = Oracle("partial")
+    played = play_episode(episodes[1], {0: oracle, 1: oracle}, disturbance=0.3)
+    disturbed = [d for d in played.decisions if d.stats.get("disturbed")]
+    assert disturbed
+    assert len(disturbed) < len(played.decisions)
+    assert all(d.action in d.admissible for d in disturbed)
+    assert played.result.success, played.result.explanation
