@@ -27,6 +27,10 @@ planner_iteration_0 = dg.define_asset_job(
 )
 
 
+# Dagster's own default tells every step's every event.
+_CONSOLE = dg.colored_console_logger.configured({"log_level": "INFO"})
+
+
 def build_defs(
     *, resource_overrides: Mapping[str, Any] | None = None, loggers: Mapping[str, dg.LoggerDefinition] | None = None
 ) -> dg.Definitions:
@@ -49,7 +53,7 @@ def build_defs(
             "progress": ProgressLog(),
             **(resource_overrides or {}),
         },
-        loggers=loggers,
+        loggers=loggers or {"console": _CONSOLE},
         # Steps share the run's process: trainings start one of their own, and the others need no second one to be
         # told apart from Dagster's.
         executor=dg.in_process_executor,

@@ -424,6 +424,9 @@ def planner_evaluation(
                 processes=section.processes,
                 decision_limit=section.decision_limit,
                 max_episodes=0,
+                # Examined is the task as it stands, undisturbed; the rest is for collecting.
+                variations=0,
+                disturbance=0.0,
             )
             out = iteration.evaluation / "rollouts" / name
             claim(

@@ -22,7 +22,7 @@ import pytest
 
 from hitl_ops.contracts.store import Store
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 LAUNCH = """
 mutation Launch($execution: ExecutionParams!) {
@@ -165,7 +165,7 @@ def test_a_run_from_the_pages_does_its_work_and_nothing_is_left_behind(pages: Pa
             ),
             None,
         ),
-        within_s=400,
+        within_s=600,
     )
     events = pages.ask(EVENTS, run=run)["logsForRun"]["events"]
     failures = [event for event in events if event["__typename"] == "ExecutionStepFailureEvent"]

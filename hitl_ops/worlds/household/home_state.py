@@ -59,7 +59,7 @@ class HomeState:
                 position = self.scene.slots(parent, relation)[slot]
             except (ValueError, KeyError, IndexError):
                 raise UserError(
-                    f"episode '{episode.episode_id}': '{place}', where '{handle}' starts, is not in '{episode.scene_id}'",
+                    f"episode '{episode.episode_id}': '{place}', the place of '{handle}', is not in its scene",
                     "the episode file and this version's homes do not belong together; generate the episodes again",
                 ) from None
             states = OBJECTS[kind].start_states()
