@@ -334,6 +334,8 @@ def planner_policy(
     with mistakes_named():
         iteration = store.iteration(PROGRAM, context.partition_key)
         folder = iteration.policy
+        if not (folder / SUMMARY).is_file():
+            raise UserError(f"there is no finished training in '{folder}'", "materialise planner_adapter first")
         trained = TrainSummary.model_validate_json((folder / SUMMARY).read_text(encoding="utf-8"))
         manifest = read_manifest(iteration.samples / "distilled.parquet")
         if (made_from_of(folder) or {}).get("samples") != manifest.hash:
