@@ -7,12 +7,14 @@ configuration have changed, so each of those folders carries a note of what it i
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hitl_ops.contracts.publish import disk_errors_named, publish_json
+from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.publish import TEMPORARY_MARK, disk_errors_named, publish_json
 
 NOTE = "made_from.json"
 
@@ -28,14 +30,22 @@ def claim(folder: Path, made_from: Mapping[str, Any]) -> bool:
         Whether there was something to go on with.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or holds what no asset has put there.
     """
     wanted = json.loads(json.dumps(made_from))
     with disk_errors_named(folder):
-        if folder.is_dir() and made_from_of(folder) == wanted:
-            return True
         if folder.is_dir():
-            shutil.rmtree(folder)
+            noted = made_from_of(folder)
+            if noted == wanted:
+                return True
+            if noted is None and any(TEMPORARY_MARK not in held.name for held in folder.iterdir()):
+                raise UserError(
+                    f"'{folder}' holds files that the asset did not put there", "move them away and run again"
+                )
+            # Renamed first: half of it, after a kill, must not pass for somebody else's.
+            doomed = folder.with_name(f"{folder.name}{TEMPORARY_MARK}{secrets.token_hex(4)}")
+            folder.rename(doomed)
+            shutil.rmtree(doomed)
         publish_json(folder / NOTE, wanted)
     return False
 

@@ -480,7 +480,11 @@ def planner_evaluation(
                     for split, scores in splits.items()
                 ]
             ),
-            **{name.replace("_", " ").replace(".", " "): value for name, value in figures.items() if _plotted(name)},
+            **{
+                name.replace("_", " ").replace(".", " "): value
+                for name, value in figures.items()
+                if _plotted(name, summary.primary_split)
+            },
             "plots": showing.pictures(sorted((iteration.evaluation / "plots").glob("*.png"))),
             "report": showing.path(report),
             "videos": showing.path(iteration.evaluation / "videos"),
@@ -497,9 +501,10 @@ def _part(told: Progress, position: int, parts: int, name: str) -> Progress:
     return tell
 
 
-def _plotted(name: str) -> bool:
-    """Figures whose course over the iterations is worth a curve."""
-    return "_low" not in name and "_high" not in name and name.partition(".")[2].partition("_")[0] in ("success", "")
+def _plotted(name: str, primary_split: str) -> bool:
+    """Figures whose course over the iterations is worth a curve; the primary split's have a plain name already."""
+    bounds = "_low" in name or "_high" in name or name.endswith(f"_{primary_split}")
+    return not bounds and name.partition(".")[2].partition("_")[0] in ("success", "")
 
 
 PLANNER_ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [

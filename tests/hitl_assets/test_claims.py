@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from hitl_assets.claims import NOTE, claim
+from hitl_ops.contracts.errors import UserError
 
 
 def test_keeps_what_is_made_from_the_same_things(tmp_path: Path) -> None:
@@ -24,11 +27,19 @@ def test_starts_over_when_anything_changed(tmp_path: Path) -> None:
     assert claim(folder, {"samples": "abd"})
 
 
-def test_starts_over_when_the_note_is_missing_or_broken(tmp_path: Path) -> None:
+def test_leaves_alone_what_somebody_else_put_there(tmp_path: Path) -> None:
     folder = tmp_path / "policy"
     folder.mkdir()
-    (folder / "checkpoint").write_text("whose?")
+    (folder / "weights").write_text("whose?")
+    with pytest.raises(UserError, match="move them away"):
+        claim(folder, {"samples": "abc"})
+    assert (folder / "weights").read_text() == "whose?"
+
+
+def test_what_a_kill_left_is_no_obstacle(tmp_path: Path) -> None:
+    folder = tmp_path / "policy"
+    folder.mkdir()
+    (folder / f"{NOTE}.part-0123abcd").write_text("{")
     assert not claim(folder, {"samples": "abc"})
-    assert not (folder / "checkpoint").exists()
-    (folder / NOTE).write_text("{")
-    assert not claim(folder, {"samples": "abc"})
+    assert [file.name for file in folder.iterdir()] == [NOTE]
+    assert [file.name for file in tmp_path.iterdir()] == ["policy"]
