@@ -87,6 +87,8 @@ def rollout(
                 "planner.endpoint.client.base_url": base_url,
                 "max_episodes": limit,
                 "processes": processes,
+                # By hand each episode is played once and undisturbed unless --set or --config say otherwise.
+                **({} if config else {"variations": 0, "disturbance": 0.0}),
             },
         )
         if base_url and wanted.planner.kind != "openai":

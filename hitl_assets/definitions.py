@@ -7,8 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from hitl_assets.planner import PLANNER_ASSETS
 from hitl_assets.planner_checks import PLANNER_CHECKS
+from hitl_assets.planner_examination import PLANNER_ASSETS
 from hitl_assets.planner_iterations import GROUP
 from hitl_assets.preset_choice import PresetChoice
 from resources.launcher import LocalLauncher

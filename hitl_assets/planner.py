@@ -19,7 +19,6 @@ from hitl_assets.planner_iterations import GROUP, OWNERS, PROGRAM, base_policy, 
 from hitl_assets.preset_choice import PresetChoice
 from hitl_assets.provenance import code_version, manifest_hash
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.contracts.progress import Progress
 from resources.launcher import LauncherResource
 from resources.progress import ProgressListener
 from resources.store import StoreResource
@@ -28,12 +27,13 @@ from resources.tracker import TrackerResource
 TEACHER = "teacher"
 STUDENT = "student"
 
-_HOUSEHOLD = ("contracts", "worlds/household", "experts/oracle.py", "rollouts")
+HOUSEHOLD_SOURCES = ("contracts", "worlds/household", "experts/oracle.py", "rollouts")
 _SAMPLES = ("contracts", "records", "samples")
 _TRAINING = ("contracts", "models", "training")
 
 
-def _stage(name: str) -> dict[str, str]:
+def stage_tags(name: str) -> dict[str, str]:
+    """Tags that name the program and one of its stages."""
     return {"flywheel/program": PROGRAM, "flywheel/stage": name}
 
 
@@ -41,8 +41,8 @@ def _stage(name: str) -> dict[str, str]:
     group_name=GROUP,
     owners=OWNERS,
     kinds={"python", "json"},
-    tags=_stage("episodes"),
-    code_version=code_version(*_HOUSEHOLD),
+    tags=stage_tags("episodes"),
+    code_version=code_version(*HOUSEHOLD_SOURCES),
     description=(
         "The tasks: household episodes for training, validation and test, in homes that no two splits share.\n\n"
         "Each is one of PARTNR's four task types with an instruction in natural language, is proved solvable by the "
@@ -88,10 +88,10 @@ def household_episodes(
     group_name=GROUP,
     owners=OWNERS,
     kinds={"python", "json"},
-    tags=_stage("rollouts"),
+    tags=stage_tags("rollouts"),
     partitions_def=planner_iterations,
     deps=[household_episodes],
-    code_version=code_version(*_HOUSEHOLD, "experts", "records"),
+    code_version=code_version(*HOUSEHOLD_SOURCES, "experts", "records"),
     # What a rerun costs is only what was not finished; what can be mended by hand is never tried again by itself.
     retry_policy=dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL),
     description=(
@@ -163,7 +163,7 @@ def _first_decision(trace_file: Path) -> dg.MetadataValue:
     group_name=GROUP,
     owners=OWNERS,
     kinds={"parquet"},
-    tags=_stage("samples"),
+    tags=stage_tags("samples"),
     partitions_def=planner_iterations,
     deps=[teacher_rollouts],
     code_version=code_version(*_SAMPLES),
@@ -217,7 +217,7 @@ def distilled_samples(
     group_name=GROUP,
     owners=OWNERS,
     kinds={"pytorch", "mlflow"},
-    tags=_stage("training"),
+    tags=stage_tags("training"),
     partitions_def=planner_iterations,
     deps=[distilled_samples, base_policy],
     code_version=code_version(*_TRAINING),
@@ -305,7 +305,7 @@ def _numbers(summary: dict[str, Any], *names: str) -> dict[str, float]:
     group_name=GROUP,
     owners=OWNERS,
     kinds={"pytorch", "safetensors"},
-    tags=_stage("policy"),
+    tags=stage_tags("policy"),
     partitions_def=planner_iterations,
     deps=[planner_adapter],
     code_version=code_version(*_TRAINING),
@@ -377,142 +377,3 @@ def planner_policy(
             "card": showing.path(folder / CARD_FILE),
         },
     )
-
-
-@dg.asset(
-    group_name=GROUP,
-    owners=OWNERS,
-    kinds={"python", "html"},
-    tags=_stage("evaluation"),
-    partitions_def=planner_iterations,
-    deps=[planner_policy, household_episodes],
-    code_version=code_version(*_HOUSEHOLD, "models", "evaluation"),
-    description=(
-        "The student's examination: it and the teacher play the same episodes in homes neither has seen.\n\n"
-        "Success with bootstrap intervals by split and task type, paired comparison, latency per decision; a report "
-        "page and the student's best, median and worst episode on video."
-    ),
-)
-def planner_evaluation(
-    context: dg.AssetExecutionContext,
-    preset: PresetChoice,
-    store: StoreResource,
-    tracker: TrackerResource,
-    progress: dg.ResourceParam[ProgressListener],
-) -> dg.MaterializeResult[Any]:
-    """Let both play, score them, and write the report."""
-    from hitl_ops.contracts.episode import read_episodes
-    from hitl_ops.evaluation.evaluate import summarise
-    from hitl_ops.evaluation.report import write_report
-    from hitl_ops.evaluation.videos import record_videos
-    from hitl_ops.rollouts.episode_sets import GENERATOR_VERSION, episode_file
-    from hitl_ops.rollouts.planners import PlannerConfig, planner_fingerprint
-    from hitl_ops.rollouts.run import run_rollouts
-
-    told = progress.of_step(context)
-    with mistakes_named():
-        chosen = preset.resolve()
-        iteration = store.iteration(PROGRAM, context.partition_key)
-        section = chosen.evaluation
-        episodes = [
-            episode
-            for split in section.splits
-            for episode in read_episodes(episode_file(store.open().episodes, split))[: section.max_episodes or None]
-        ]
-        players = {TEACHER: chosen.rollouts.planner, STUDENT: PlannerConfig(kind="policy", path=str(iteration.policy))}
-        for position, (name, planner) in enumerate(players.items()):
-            config = chosen.rollouts.replace(
-                planner=planner.model_dump(),
-                processes=section.processes,
-                decision_limit=section.decision_limit,
-                max_episodes=0,
-                # Examined is the task as it stands, undisturbed; the rest is for collecting.
-                variations=0,
-                disturbance=0.0,
-            )
-            out = iteration.evaluation / "rollouts" / name
-            claim(
-                out,
-                {
-                    "rollout": config.model_dump(mode="json", exclude={"processes", "max_episodes"}),
-                    "generator": GENERATOR_VERSION,
-                    "planner": planner_fingerprint(planner),
-                    "episodes": [episode.episode_id for episode in episodes],
-                },
-            )
-            run_rollouts(episodes, config, out, _part(told, position, len(players) + 1, name))
-        folders = {name: iteration.evaluation / "rollouts" / name / "traces" for name in players}
-        summary = summarise(folders, iteration.evaluation, section.scoring, expected=episodes)
-        if section.videos and STUDENT in summary.videos:
-            record_videos(
-                iteration.evaluation,
-                folders[STUDENT],
-                episodes,
-                summary.videos[STUDENT],
-                _part(told, len(players), len(players) + 1, "videos"),
-            )
-        report = write_report(iteration.evaluation, title=f"Planner, iteration {context.partition_key}")
-        figures = {name: value for name, value in summary.figures().items() if isinstance(value, int | float)}
-        page = tracker.add(
-            store.open(),
-            PROGRAM,
-            context.partition_key,
-            figures,
-            [report, iteration.evaluation / "summary.json", iteration.evaluation / "videos"],
-        )
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(
-            manifest_hash([iteration.evaluation / "summary.json"], relative_to=iteration.evaluation)
-        ),
-        metadata={
-            **({"MLflow (report, videos)": dg.MetadataValue.url(page)} if page else {}),
-            "scores": showing.table(
-                [
-                    {
-                        "policy": name,
-                        "split": split,
-                        "episodes": scores.episodes,
-                        "success": showing.interval(scores.success.mean, scores.success.low, scores.success.high),
-                        "percent complete": f"{scores.percent_complete.mean:.1%}",
-                        "ms a decision (median)": f"{scores.latency_ms.p50:.1f}" if scores.latency_ms else "–",
-                    }
-                    for name, splits in summary.policies.items()
-                    for split, scores in splits.items()
-                ]
-            ),
-            **{
-                name.replace("_", " ").replace(".", " "): value
-                for name, value in figures.items()
-                if _plotted(name, summary.primary_split)
-            },
-            "plots": showing.pictures(sorted((iteration.evaluation / "plots").glob("*.png"))),
-            "report": showing.path(report),
-            "videos": showing.path(iteration.evaluation / "videos"),
-        },
-    )
-
-
-def _part(told: Progress, position: int, parts: int, name: str) -> Progress:
-    """The progress of one of several equal parts, as progress of the whole."""
-
-    def tell(done: int, total: int, note: str = "") -> None:
-        told(position * total + done, parts * total, f"{name}: {note}")
-
-    return tell
-
-
-def _plotted(name: str, primary_split: str) -> bool:
-    """Figures whose course over the iterations is worth a curve; the primary split's have a plain name already."""
-    bounds = "_low" in name or "_high" in name or name.endswith(f"_{primary_split}")
-    return not bounds and name.partition(".")[2].partition("_")[0] in ("success", "")
-
-
-PLANNER_ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
-    base_policy,
-    household_episodes,
-    teacher_rollouts,
-    distilled_samples,
-    planner_adapter,
-    planner_policy,
-    planner_evaluation,
-]

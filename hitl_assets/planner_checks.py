@@ -19,9 +19,9 @@ from hitl_assets.planner import (
     distilled_samples,
     household_episodes,
     planner_adapter,
-    planner_evaluation,
     teacher_rollouts,
 )
+from hitl_assets.planner_examination import planner_evaluation
 from hitl_assets.planner_iterations import PROGRAM
 from hitl_assets.preset_choice import PresetChoice
 from hitl_ops.contracts.errors import UserError

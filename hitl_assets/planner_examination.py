@@ -1,0 +1,172 @@
+"""The planner program's last step: teacher and student play in homes neither has seen, and are scored.
+
+A thin layer over ``hitl_ops.evaluation``; the steps before it are in ``planner``, what must hold in ``planner_checks``.
+"""
+
+# Annotations stay objects here: Dagster does not recognise the context's type in a string, so this module must not
+# import `annotations` from `__future__`.
+
+from typing import Any
+
+import dagster as dg
+
+from hitl_assets import showing
+from hitl_assets.claims import claim
+from hitl_assets.mistakes import mistakes_named
+from hitl_assets.planner import (
+    HOUSEHOLD_SOURCES,
+    STUDENT,
+    TEACHER,
+    distilled_samples,
+    household_episodes,
+    planner_adapter,
+    planner_policy,
+    stage_tags,
+    teacher_rollouts,
+)
+from hitl_assets.planner_iterations import GROUP, OWNERS, PROGRAM, base_policy, planner_iterations
+from hitl_assets.preset_choice import PresetChoice
+from hitl_assets.provenance import code_version, manifest_hash
+from hitl_ops.contracts.progress import Progress
+from resources.progress import ProgressListener
+from resources.store import StoreResource
+from resources.tracker import TrackerResource
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"python", "html"},
+    tags=stage_tags("evaluation"),
+    partitions_def=planner_iterations,
+    deps=[planner_policy, household_episodes],
+    code_version=code_version(*HOUSEHOLD_SOURCES, "models", "evaluation"),
+    description=(
+        "The student's examination: it and the teacher play the same episodes in homes neither has seen.\n\n"
+        "Success with bootstrap intervals by split and task type, paired comparison, latency per decision; a report "
+        "page and the student's best, median and worst episode on video."
+    ),
+)
+def planner_evaluation(
+    context: dg.AssetExecutionContext,
+    preset: PresetChoice,
+    store: StoreResource,
+    tracker: TrackerResource,
+    progress: dg.ResourceParam[ProgressListener],
+) -> dg.MaterializeResult[Any]:
+    """Let both play, score them, and write the report."""
+    from hitl_ops.contracts.episode import read_episodes
+    from hitl_ops.evaluation.evaluate import summarise
+    from hitl_ops.evaluation.report import write_report
+    from hitl_ops.evaluation.videos import record_videos
+    from hitl_ops.rollouts.episode_sets import GENERATOR_VERSION, episode_file
+    from hitl_ops.rollouts.planners import PlannerConfig, planner_fingerprint
+    from hitl_ops.rollouts.run import run_rollouts
+
+    told = progress.of_step(context)
+    with mistakes_named():
+        chosen = preset.resolve()
+        iteration = store.iteration(PROGRAM, context.partition_key)
+        section = chosen.evaluation
+        episodes = [
+            episode
+            for split in section.splits
+            for episode in read_episodes(episode_file(store.open().episodes, split))[: section.max_episodes or None]
+        ]
+        players = {TEACHER: chosen.rollouts.planner, STUDENT: PlannerConfig(kind="policy", path=str(iteration.policy))}
+        for position, (name, planner) in enumerate(players.items()):
+            config = chosen.rollouts.replace(
+                planner=planner.model_dump(),
+                processes=section.processes,
+                decision_limit=section.decision_limit,
+                max_episodes=0,
+                # Examined is the task as it stands, undisturbed; the rest is for collecting.
+                variations=0,
+                disturbance=0.0,
+            )
+            out = iteration.evaluation / "rollouts" / name
+            claim(
+                out,
+                {
+                    "rollout": config.model_dump(mode="json", exclude={"processes", "max_episodes"}),
+                    "generator": GENERATOR_VERSION,
+                    "planner": planner_fingerprint(planner),
+                    "episodes": [episode.episode_id for episode in episodes],
+                },
+            )
+            run_rollouts(episodes, config, out, _part(told, position, len(players) + 1, name))
+        folders = {name: iteration.evaluation / "rollouts" / name / "traces" for name in players}
+        summary = summarise(folders, iteration.evaluation, section.scoring, expected=episodes)
+        if section.videos and STUDENT in summary.videos:
+            record_videos(
+                iteration.evaluation,
+                folders[STUDENT],
+                episodes,
+                summary.videos[STUDENT],
+                _part(told, len(players), len(players) + 1, "videos"),
+            )
+        report = write_report(iteration.evaluation, title=f"Planner, iteration {context.partition_key}")
+        figures = {name: value for name, value in summary.figures().items() if isinstance(value, int | float)}
+        page = tracker.add(
+            store.open(),
+            PROGRAM,
+            context.partition_key,
+            figures,
+            [report, iteration.evaluation / "summary.json", iteration.evaluation / "videos"],
+        )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(
+            manifest_hash([iteration.evaluation / "summary.json"], relative_to=iteration.evaluation)
+        ),
+        metadata={
+            **({"MLflow (report, videos)": dg.MetadataValue.url(page)} if page else {}),
+            "scores": showing.table(
+                [
+                    {
+                        "policy": name,
+                        "split": split,
+                        "episodes": scores.episodes,
+                        "success": showing.interval(scores.success.mean, scores.success.low, scores.success.high),
+                        "percent complete": f"{scores.percent_complete.mean:.1%}",
+                        "ms a decision (median)": f"{scores.latency_ms.p50:.1f}" if scores.latency_ms else "–",
+                    }
+                    for name, splits in summary.policies.items()
+                    for split, scores in splits.items()
+                ]
+            ),
+            **{
+                name.replace("_", " ").replace(".", " "): value
+                for name, value in figures.items()
+                if _plotted(name, summary.primary_split)
+            },
+            "plots": showing.pictures(sorted((iteration.evaluation / "plots").glob("*.png"))),
+            "report": showing.path(report),
+            "videos": showing.path(iteration.evaluation / "videos"),
+        },
+    )
+
+
+def _part(told: Progress, position: int, parts: int, name: str) -> Progress:
+    """The progress of one of several equal parts, as progress of the whole."""
+
+    def tell(done: int, total: int, note: str = "") -> None:
+        told(position * total + done, parts * total, f"{name}: {note}")
+
+    return tell
+
+
+def _plotted(name: str, primary_split: str) -> bool:
+    """Figures whose course over the iterations is worth a curve; the primary split's have a plain name already."""
+    bounds = "_low" in name or "_high" in name or name.endswith(f"_{primary_split}")
+    return not bounds and name.partition(".")[2].partition("_")[0] in ("success", "")
+
+
+PLANNER_ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
+    base_policy,
+    household_episodes,
+    teacher_rollouts,
+    distilled_samples,
+    planner_adapter,
+    planner_policy,
+    planner_evaluation,
+]
