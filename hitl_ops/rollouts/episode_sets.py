@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from pydantic import BaseModel, Field
@@ -106,8 +107,6 @@ def generate_episode_sets(config: EpisodeSetConfig, folder: Path, progress: Prog
 
 
 def _version(folder: Path) -> str:
-    import json
-
     try:
         return str(json.loads((folder / "summary.json").read_text(encoding="utf-8"))["generator"])
     except (OSError, ValueError, KeyError):

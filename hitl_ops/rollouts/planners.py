@@ -92,7 +92,6 @@ def make_planner(config: PlannerConfig, work_folder: Path, *, threads: int = 1) 
     decoding = PlannerLMConfig(decode=config.decode, temperature=config.temperature, seed=config.seed)
     if config.kind == "policy":
         return PlannerLM.load(config.path, decoding)
-    from hitl_ops.experts.local_llm import LocalLLM
+    from hitl_ops.models.local_teacher import load_local_teacher
 
-    cache = Store.from_environment().cache
-    return LocalLLM(PlannerLM.from_base(config.path, cache=cache, config=decoding), config.path)
+    return load_local_teacher(config.path, cache=Store.from_environment().cache, config=decoding)

@@ -27,6 +27,7 @@ from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.planner import Planner
 from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.contracts.publish import disk_errors_named, publish_json, publish_text, sweep_temporaries
+from hitl_ops.experts.llm_ledger import BudgetExhausted
 from hitl_ops.records.traces import read_trace, trace_path, write_trace
 from hitl_ops.rollouts.planners import PlannerConfig, make_planner, planner_fingerprint
 from hitl_ops.rollouts.play import play_episode
@@ -231,8 +232,8 @@ def _work(pipe: Connection, config_data: dict[str, Any], out_text: str, threads:
                 planner = make_planner(config.planner, out / "planner", threads=threads)
             answer: tuple[str, Any] = ("done", _play_one(Episode.model_validate(data), planner, config, out))
         except UserError as error:
-            budget = type(error).__name__ == "BudgetExhausted"
-            answer = ("budget", str(error)) if budget else ("user_error", (error.what, error.remedy))
+            out_of_budget = isinstance(error, BudgetExhausted)
+            answer = ("budget", str(error)) if out_of_budget else ("user_error", (error.what, error.remedy))
         except Exception:
             answer = ("crash", traceback.format_exc())
         try:

@@ -14,7 +14,7 @@ from numpy.random import Generator
 
 from hitl_ops.contracts.episode import TASK_TYPES, Constraint, Episode, Proposition, TaskType
 from hitl_ops.worlds.household import instructions
-from hitl_ops.worlds.household.catalog import FURNITURE, OBJECTS
+from hitl_ops.worlds.household.catalog import FURNITURE, OBJECTS, kind_of
 from hitl_ops.worlds.household.instructions import Goal
 from hitl_ops.worlds.household.kinematic_scene import load_scene
 from hitl_ops.worlds.household.layout import scene_id
@@ -115,7 +115,7 @@ class _Draft:
     # --- goals --------------------------------------------------------------------------------------------
 
     def _of_kind(self, kind: str) -> list[str]:
-        return [name for name in self.places if name.rsplit("_", 1)[0] == kind]
+        return [name for name in self.places if kind_of(name) == kind]
 
     def _room_of(self, name: str) -> str:
         parent = self.places[name][0]
@@ -132,7 +132,7 @@ class _Draft:
     def _free_objects(self, usable: Any = None) -> list[str]:
         names = []
         for name, (parent, relation, _) in self.places.items():
-            kind = name.rsplit("_", 1)[0]
+            kind = kind_of(name)
             if kind in self.used or (usable is not None and not usable(OBJECTS[kind])):
                 continue
             if relation == "within":
@@ -181,7 +181,7 @@ class _Draft:
         target = self._target(self._room_of(name))
         if target is None:
             return None
-        return Goal("move", name.rsplit("_", 1)[0], **self._source(name), **target)
+        return Goal("move", kind_of(name), **self._source(name), **target)
 
     def _add(self, goal: Goal, *, said: bool = True) -> None:
         self.used.add(goal.subject)
@@ -271,13 +271,13 @@ class _Draft:
             for name, (parent, relation, _) in self.places.items()
             if relation == "on"
             and self._space(self.furniture[parent], "on") >= 2
-            and len(self._of_kind(name.rsplit("_", 1)[0])) == 1
+            and len(self._of_kind(kind_of(name))) == 1
             and len(self._furniture_of(self.furniture[parent].kind, self.rooms[self.furniture[parent].room].kind)) == 1
         ]
         if not standing:
             return False
         other = standing[int(self.rng.integers(len(standing)))]
-        self.used.add(other.rsplit("_", 1)[0])
+        self.used.add(kind_of(other))
         names = [name for name in self._free_objects() if self._room_of(name) != self._room_of(other)]
         if not names:
             return False
@@ -285,11 +285,11 @@ class _Draft:
         piece = self.furniture[self.places[other][0]]
         goal = Goal(
             "move",
-            name.rsplit("_", 1)[0],
+            kind_of(name),
             **self._source(name),
             target=piece.kind,
             target_room=self.rooms[piece.room].kind,
-            next_to=other.rsplit("_", 1)[0],
+            next_to=kind_of(other),
         )
         self._add(goal)
         return True
@@ -300,16 +300,14 @@ class _Draft:
             return False
         order = self.rng.permutation(len(names))
         first = names[int(order[0])]
-        second = next(
-            (names[int(i)] for i in order[1:] if names[int(i)].rsplit("_", 1)[0] != first.rsplit("_", 1)[0]), None
-        )
+        second = next((names[int(i)] for i in order[1:] if names[int(i)].rsplit("_", 1)[0] != kind_of(first)), None)
         target = self._target(self._room_of(first), near=3)
         if second is None or target is None or self.rooms[self._room_of(second)].kind == target["target_room"]:
             return False
         if len(self._furniture_of(target["target"], target["target_room"])) != 1:
             return False
-        goal = Goal("move", first.rsplit("_", 1)[0], **self._source(first), **target)
-        beside = Goal("move", second.rsplit("_", 1)[0], **self._source(second), **target, next_to=goal.subject)
+        goal = Goal("move", kind_of(first), **self._source(first), **target)
+        beside = Goal("move", kind_of(second), **self._source(second), **target, next_to=goal.subject)
         self._add(goal, said=False)
         self._add(beside, said=False)
         self.clauses.append(functools.partial(instructions.side_by_side, goal, beside))
@@ -326,7 +324,7 @@ class _Draft:
 
     def _cleaning(self) -> bool:
         names = self._free_objects(lambda kind: kind.cleanable)
-        names = [name for name in names if len(self._of_kind(name.rsplit("_", 1)[0])) == 1]
+        names = [name for name in names if len(self._of_kind(kind_of(name))) == 1]
         if not names:
             return False
         name = names[int(self.rng.integers(len(names)))]
@@ -334,7 +332,7 @@ class _Draft:
         target = self._target(self._room_of(name)) if self.rng.random() < 0.5 else {}
         if target is None:
             return False
-        goal = Goal("clean", name.rsplit("_", 1)[0], **self._source(name), **target)
+        goal = Goal("clean", kind_of(name), **self._source(name), **target)
         self._add(goal)
         return True
 
@@ -346,15 +344,13 @@ class _Draft:
         target = self._target(self._room_of(name))
         if target is None:
             return False
-        goal = Goal("fill", name.rsplit("_", 1)[0], **self._source(name), **target)
+        goal = Goal("fill", kind_of(name), **self._source(name), **target)
         self._add(goal)
         return True
 
     def _switching_object(self) -> bool:
         names = [
-            name
-            for name in self._free_objects(lambda kind: kind.powerable)
-            if len(self._of_kind(name.rsplit("_", 1)[0])) == 1
+            name for name in self._free_objects(lambda kind: kind.powerable) if len(self._of_kind(kind_of(name))) == 1
         ]
         if not names:
             return False
@@ -362,7 +358,7 @@ class _Draft:
         off = self.rng.random() < 0.4
         if off:
             self.states.setdefault("is_powered_on", {})[name] = True
-        goal = Goal("power_off" if off else "power_on", name.rsplit("_", 1)[0], **self._source(name))
+        goal = Goal("power_off" if off else "power_on", kind_of(name), **self._source(name))
         self._add(goal)
         return True
 
@@ -442,7 +438,7 @@ class _Draft:
             piece = self.furniture[parent]
             x, y, z = (piece.within_slots if relation == "within" else piece.on_slots)[slot]
         transform = [[1.0, 0.0, 0.0, x], [0.0, 1.0, 0.0, y], [0.0, 0.0, 1.0, z], [0.0, 0.0, 0.0, 1.0]]
-        return [f"{name.rsplit('_', 1)[0]}.object_config.json", transform]
+        return [f"{kind_of(name)}.object_config.json", transform]
 
     def _spawns(self) -> list[list[float]]:
         order = self.rng.permutation(len(self.home.spawns))

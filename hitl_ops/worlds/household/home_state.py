@@ -66,6 +66,7 @@ class HomeState:
             for state, values in episode.object_states.items():
                 if handle in values:
                     states[state] = bool(values[handle])
+            # Files of ours name only the relations the type lists: on, within, floor.
             objects[handle] = ObjectFacts(kind, relation, parent, slot, position, states)  # type: ignore[arg-type]
         spawns = episode.info.get("flywheel", {}).get("spawns")
         if spawns is None:

@@ -173,6 +173,7 @@ def perform(state: HomeState, agent: int, action: Action) -> str:
             _, relation, target, constraint, reference = action.args
             slot = choose_slot(state, target, relation, reference if constraint == "next_to" else None)
             assert slot is not None  # refusal() was asked in the same step
+            # malformed() has refused every relation but these.
             state.put(agent, name, _relation(target, relation), target, slot)  # type: ignore[arg-type]
         case "Open" | "Close":
             state.set_open(name, action.tool == "Open")
