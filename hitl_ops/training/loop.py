@@ -10,6 +10,7 @@ changes what is optimised.
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -58,14 +59,24 @@ def open_accelerator(config: OptimizationConfig) -> Accelerator:
     """Accelerate as the configuration asks; joins the processes torchrun started, if it did.
 
     Raises:
-        UserError: the launcher asks for a kind of distribution the checkpoints don't know.
+        UserError: the launcher asks for a kind of distribution the checkpoints don't know, or that there is none of
+            between devices of this kind.
     """
     if PartialState._shared_state and PartialState().num_processes == 1:
         # Accelerate remembers device and precision of the process's first training.
         AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(
-        cpu=config.device == "cpu", mixed_precision="no" if config.precision == "fp32" else "bf16"
+        # Accelerate joins processes that only have processors when it is told so, not when it finds so itself: each
+        # would then take itself for the only one, and all would write into one folder.
+        cpu=config.device == "cpu" or not torch.accelerator.is_available(),
+        mixed_precision="no" if config.precision == "fp32" else "bf16",
     )
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != started:
+        raise UserError(
+            f"{started} processes were started, but on '{accelerator.device.type}' they cannot train together",
+            "set device=cpu, or start one process",
+        )
     known = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
     if accelerator.distributed_type not in known:
         raise UserError(

@@ -33,6 +33,7 @@ from hitl_ops.training.train_config import TrainConfig
 from hitl_ops.training.train_log import plot_loss, read_log
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
     from transformers import PreTrainedModel
 
 SUMMARY = "train_summary.json"
@@ -212,7 +213,7 @@ def _load(
     out: Path,
     cache: Path | None,
     rows: list[SampleRow],
-    accelerator: object,
+    accelerator: Accelerator,
 ) -> LoadedBase:
     cache = cache or Store.from_environment().cache
     if config.base != TINY:
@@ -220,7 +221,7 @@ def _load(
     base = load_base(
         TINY, cache=cache, corpus=corpus_of(rows), tiny=config.tiny, seed=config.seed, dtype=config.base_dtype
     )
-    if not (out / BASE).is_dir() and getattr(accelerator, "is_main_process", True):
+    if not (out / BASE).is_dir() and accelerator.is_main_process:
         with publishing(out / BASE) as temporary:
             base.model.save_pretrained(temporary)
             base.tokenizer.save_pretrained(temporary)
