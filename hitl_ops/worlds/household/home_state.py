@@ -43,6 +43,8 @@ class HomeState:
         everything = (1 << len(self._anchors)) - 1
         self._unchecked = [everything for _ in self.facts.agents]
         self.changed = True
+        self.revision = 0
+        """Rises with every change to objects and furniture, so that whoever shows them need not compare."""
 
     def _starting_facts(self, episode: Episode) -> Facts:
         objects: dict[str, ObjectFacts] = {}
@@ -159,6 +161,7 @@ class HomeState:
         if thing is None:
             self.facts.furniture_states[name][state] = value
             self.changed = True
+            self.revision += 1
             return
         thing.states[state] = value
         if thing.relation != "held":
@@ -170,6 +173,7 @@ class HomeState:
         self.facts.furniture_open[name] = is_open
         self._mark(name)
         self.changed = True
+        self.revision += 1
 
     def _mark(self, parent: str) -> None:
         bit = self.anchor_bit[parent]
@@ -181,6 +185,7 @@ class HomeState:
         for knowledge in self.knowledge:
             knowledge.learn(name, belief, is_news=False)
         self.changed = True
+        self.revision += 1
 
     # --- sight --------------------------------------------------------------------------------------------
 

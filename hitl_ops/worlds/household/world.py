@@ -139,6 +139,11 @@ class HouseholdWorld:
         """Whether an agent is carrying out a skill."""
         return self._running[agent] is not None
 
+    def walking(self, agent: int) -> bool:
+        """Whether an agent is on its way along a route."""
+        running = self._running[agent]
+        return running is not None and running.route is not None
+
     # --- acting -------------------------------------------------------------------------------------------
 
     def act(self, agent: int, action: Action | str) -> Finished:
