@@ -1,0 +1,1 @@
+"""The processes that play: simulation workers, what keeps their records, and the pool that looks after them."""
