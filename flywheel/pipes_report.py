@@ -68,10 +68,14 @@ class PipesReport:
 
 
 @contextlib.contextmanager
-def reporting() -> Iterator[PipesReport]:
+def reporting(*, starts_others: bool = False) -> Iterator[PipesReport]:
     """Open the way to Dagster where there is one.
 
     A :class:`UserError` raised inside is reported, then goes its way to the command line.
+
+    Args:
+        starts_others: this process leaves the work to others of the same verb. The first of them speaks; this one
+            says only what keeps it from starting them.
     """
     if any(name not in os.environ for name in _PIPES_VARIABLES):
         yield PipesReport(None)
@@ -84,6 +88,14 @@ def reporting() -> Iterator[PipesReport]:
         return
     from dagster_pipes import open_dagster_pipes
 
+    if starts_others:
+        try:
+            yield PipesReport(None)
+        except UserError as error:
+            with open_dagster_pipes() as pipes:
+                PipesReport(pipes).mistake(error)
+            raise
+        return
     with open_dagster_pipes() as pipes:
         report = PipesReport(pipes)
         try:

@@ -32,10 +32,16 @@ def run_joined(processes: int, arguments: list[str]) -> int:
 
     Returns:
         The exit code: 0, or that of the process that failed first.
+
+    Raises:
+        KeyboardInterrupt: this process was interrupted; the others have ended.
+        SystemExit: it was told to end in another way; the others have ended.
     """
     import logging
+    import signal
     import uuid
 
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -57,4 +63,7 @@ def run_joined(processes: int, arguments: list[str]) -> int:
     except ChildFailedError as error:
         code = error.get_first_failure()[1].exitcode
         return code if code > 0 else 1
+    except SignalException as told:
+        # The launcher's own kind of exception, raised once it has passed the signal on and waited.
+        raise (KeyboardInterrupt if told.sigval == signal.SIGINT else SystemExit(128 + told.sigval)) from None
     return 0

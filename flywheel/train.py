@@ -49,7 +49,8 @@ def train(
     from hitl_ops.contracts.errors import UserError
     from hitl_ops.training.train_config import TrainConfig
 
-    with reporting() as report:
+    starts_others = processes > 1 and not is_joined()
+    with reporting(starts_others=starts_others) as report:
         wanted = resolve_config(
             TrainConfig,
             sections(lambda scale: _suited(scale.training.config, base)),
@@ -61,7 +62,7 @@ def train(
         if not samples.is_file():
             raise UserError(f"sample file '{samples}' does not exist", "make it with `flywheel samples`")
         tags = _tags(tag)
-        if processes > 1 and not is_joined():
+        if starts_others:
             raise typer.Exit(run_joined(processes, sys.argv[1:]))
         tracker = _tracker(experiment, out, wanted, tags) if track and is_first() else None
         with progress_bar("train") as bar:
