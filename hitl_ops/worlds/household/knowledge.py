@@ -40,6 +40,11 @@ class Knowledge:
         if self.objects.pop(name, None) is not None:
             self._news[name] = None
 
+    @property
+    def has_news(self) -> bool:
+        """Whether something was newly seen, moved or missing since the last ``take_news``."""
+        return bool(self._news)
+
     def take_news(self) -> list[str]:
         """Names of objects newly seen, moved or missing since the last call, in the order noticed."""
         news = list(self._news)

@@ -68,6 +68,12 @@ class AgentView:
         self._told.clear()
         self._acting = False
 
+    def gave_up(self) -> None:
+        """Take in that nothing came of the choice last observed: what this agent was told since then is written now."""
+        self._log += self._told
+        self._told.clear()
+        self._acting = False
+
     def prompt(self) -> str:
         """The text to continue; ends with the action marker."""
         if self.style == "incremental":
