@@ -63,6 +63,7 @@ class LoggedRequests:
         self.log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request and note it."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return

@@ -26,7 +26,7 @@ _FULL = (
 
 
 def bounded_http(connections: int) -> type[H11Protocol]:
-    """uvicorn's HTTP protocol, at most ``connections`` at once, each with a deadline.
+    """HTTP as uvicorn speaks it, at most ``connections`` at once, each with a deadline.
 
     uvicorn itself waits for ever for a head that does not come.
     """
@@ -78,7 +78,7 @@ def bounded_http(connections: int) -> type[H11Protocol]:
 
 
 class BoundedWebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol; a client that asks for answers (pings) and never reads them is cut off."""
+    """WebSockets as uvicorn speaks them; a client that asks for answers (pings) and never reads them is cut off."""
 
     def handle_ping(self) -> None:
         """Answer a ping, as long as answers are read."""

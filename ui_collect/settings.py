@@ -25,7 +25,7 @@ class CollectSettings(StrictConfig):
     workers: int = Field(default=0, ge=0, le=256, description="simulation processes; 0: cores less one, at least one")
     partner: str = Field(
         default="serving",
-        description="who the partner is: serving (policy behind the registry's alias), oracle, none, or a policy folder",
+        description="who the partner is: serving (the registry's alias), oracle, none, or a policy folder",
     )
     policy_poll_s: float = Field(default=5.0, gt=0, le=3600, description="seconds between looks at the policy's alias")
     decision_limit: int = Field(default=50, ge=1, le=10_000, description="decisions the partner has in one episode")
