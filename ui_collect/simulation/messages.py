@@ -188,6 +188,9 @@ class Over(_Message):
     ticks: int
     seconds: float
     log: str = Field(description="the play's log, path below the iteration's folder")
+    corrections: list[dict[str, Any]] = Field(
+        default_factory=list, description="what the person decided for the partner: ui_collect.corrections.corrections_of"
+    )
 
 
 class WorkerStats(_Message):

@@ -1,0 +1,49 @@
+"""Which task a person gets: the one played least so far, never one they had before."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from hitl_ops.contracts.episode import Episode
+
+
+@dataclass
+class Assignment:
+    """Counts plays per task and per person; filled from the label store at start, kept up to date after that.
+
+    Args:
+        episodes: the tasks there are, in a fixed order.
+        attempts: how often one person may try one task.
+    """
+
+    episodes: list[Episode]
+    attempts: int = 3
+    _plays: Counter[str] = field(default_factory=Counter)
+    _tried: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.by_id = {episode.episode_id: episode for episode in self.episodes}
+
+    def count(self, episode_id: str, participant_id: str) -> None:
+        """Note that a person began a task."""
+        self._plays[episode_id] += 1
+        self._tried.setdefault(participant_id, Counter())[episode_id] += 1
+
+    def forget(self, participant_id: str) -> None:
+        """A person has gone for good; what they played stays counted."""
+        self._tried.pop(participant_id, None)
+
+    def next_task(self, participant_id: str) -> Episode | None:
+        """The task a new play is to be of; None when the person has had all there are."""
+        had = self._tried.get(participant_id, Counter())
+        fresh = (episode for episode in self.episodes if episode.episode_id not in had)
+        return min(fresh, key=lambda episode: self._plays[episode.episode_id], default=None)
+
+    def attempts_left(self, participant_id: str, episode_id: str) -> int:
+        """How often a person may still begin a task."""
+        return max(0, self.attempts - self._tried.get(participant_id, Counter())[episode_id])
+
+    def tasks_of(self, participant_id: str) -> int:
+        """How many different tasks a person has begun."""
+        return len(self._tried.get(participant_id, Counter()))
