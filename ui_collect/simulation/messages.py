@@ -189,7 +189,8 @@ class Over(_Message):
     seconds: float
     log: str = Field(description="the play's log, path below the iteration's folder")
     corrections: list[dict[str, Any]] = Field(
-        default_factory=list, description="what the person decided for the partner: ui_collect.corrections.corrections_of"
+        default_factory=list,
+        description="what the person decided for the partner (ui_collect.corrections.corrections_of)",
     )
 
 
