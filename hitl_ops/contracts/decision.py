@@ -7,6 +7,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Role = Literal["human", "ai"]
+EndedBy = Literal[
+    "done", "step_limit", "decision_limit", "person", "time", "idle", "skip", "aborted", "budget", "error"
+]
+"""Why an episode ended: ``done`` to ``decision_limit`` by its rules, ``person`` to ``aborted`` in a session."""
 
 DISTURBED = "disturbed"
 """Key in a decision's ``stats``: the action was drawn at random, not chosen by the policy; it teaches nothing."""
@@ -70,6 +74,6 @@ class EpisodeResult(BaseModel):
     sim_steps: int = Field(ge=0)
     replans: dict[int, int] = Field(description="decisions per agent")
     runtime_s: float = Field(ge=0)
-    ended_by: Literal["done", "step_limit", "decision_limit", "person", "budget", "error"]
+    ended_by: EndedBy
     explanation: str = Field(default="", description="what was missing, in words, when not successful")
     state_hash: str = Field(default="", description="hash of the world's final state, for replay checks")

@@ -112,14 +112,7 @@ class FinishEvent(_Event):
 
 
 SessionEvent = Annotated[
-    ControlEvent
-    | ActEvent
-    | DecisionEvent
-    | OverrideEvent
-    | MarkEvent
-    | PauseEvent
-    | ResumeEvent
-    | FinishEvent,
+    ControlEvent | ActEvent | DecisionEvent | OverrideEvent | MarkEvent | PauseEvent | ResumeEvent | FinishEvent,
     Field(discriminator="kind"),
 ]
 SESSION_EVENT: TypeAdapter[SessionEvent] = TypeAdapter(SessionEvent)

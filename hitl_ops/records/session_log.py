@@ -268,9 +268,7 @@ class SessionLogWriter:
         return cls(file, _locked(file), len(line), 0, flusher or process_flusher())
 
     @classmethod
-    def resume(
-        cls, path: str | Path, *, flusher: LogFlusher | None = None
-    ) -> tuple[SessionLog, SessionLogWriter]:
+    def resume(cls, path: str | Path, *, flusher: LogFlusher | None = None) -> tuple[SessionLog, SessionLogWriter]:
         """Go on with the log of a play that is not over; half a line at its end is cut off.
 
         Returns:
