@@ -72,10 +72,19 @@ def train(
         return
     _print_summary(summary, out)
     if merge:
-        from flywheel.policy_weights import publish_policy
+        from hitl_assets.provenance import TRAINING_SOURCES, code_version
+        from hitl_ops.training.publish_policy import publish_policy
 
-        merged = publish_policy(wanted, summary, samples, out)
-        print(f"merged: logits differ by at most {merged.max_logit_difference:.1e}")
+        policy = publish_policy(
+            summary,
+            samples,
+            out,
+            program="planner",
+            iteration=0,
+            dtype=wanted.base_dtype,
+            code_version=code_version(*TRAINING_SOURCES),
+        )
+        print(f"merged: logits differ by at most {policy.merged.max_logit_difference:.1e}")
         print(out)
 
 

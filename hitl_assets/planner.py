@@ -17,7 +17,7 @@ from hitl_assets.claims import claim, made_from_of
 from hitl_assets.mistakes import mistakes_named
 from hitl_assets.planner_iterations import GROUP, OWNERS, PROGRAM, base_policy, planner_iterations
 from hitl_assets.preset_choice import PresetChoice
-from hitl_assets.provenance import code_version, manifest_hash
+from hitl_assets.provenance import TRAINING_SOURCES, code_version, manifest_hash
 from hitl_ops.contracts.errors import UserError
 from resources.launcher import LauncherResource
 from resources.progress import ProgressListener
@@ -29,7 +29,6 @@ STUDENT = "student"
 
 HOUSEHOLD_SOURCES = ("contracts", "worlds/household", "experts/oracle.py", "rollouts")
 _SAMPLES = ("contracts", "records", "samples")
-_TRAINING = ("contracts", "models", "training")
 
 
 def stage_tags(name: str) -> dict[str, str]:
@@ -220,7 +219,7 @@ def distilled_samples(
     tags=stage_tags("training"),
     partitions_def=planner_iterations,
     deps=[distilled_samples, base_policy],
-    code_version=code_version(*_TRAINING),
+    code_version=code_version(*TRAINING_SOURCES),
     # One training at a time on an accelerator: the pool's limit is in dagster.yaml.
     pool="gpu",
     description=(
@@ -308,7 +307,7 @@ def _numbers(summary: dict[str, Any], *names: str) -> dict[str, float]:
     tags=stage_tags("policy"),
     partitions_def=planner_iterations,
     deps=[planner_adapter],
-    code_version=code_version(*_TRAINING),
+    code_version=code_version(*TRAINING_SOURCES),
     description=(
         "The student: base model and adapter merged into one set of weights, with a card that names what made them."
         "\n\n"
@@ -322,13 +321,10 @@ def planner_policy(
     progress: dg.ResourceParam[ProgressListener],
 ) -> dg.MaterializeResult[Any]:
     """Merge what was trained into its base and write the policy card."""
-    from hitl_ops.contracts.policy_card import PolicyCard
-    from hitl_ops.contracts.publish import publish_json
     from hitl_ops.models.planner_lm import CARD_FILE, MERGED_FOLDER
-    from hitl_ops.samples.data_card import DataCard
     from hitl_ops.samples.parquet import read_manifest
-    from hitl_ops.training.merge import merge
-    from hitl_ops.training.sft import ADAPTER, SUMMARY, TrainSummary
+    from hitl_ops.training.publish_policy import publish_policy
+    from hitl_ops.training.sft import SUMMARY, TrainSummary
 
     told = progress.of_step(context)
     with mistakes_named():
@@ -337,29 +333,20 @@ def planner_policy(
         if not (folder / SUMMARY).is_file():
             raise UserError(f"there is no finished training in '{folder}'", "materialise planner_adapter first")
         trained = TrainSummary.model_validate_json((folder / SUMMARY).read_text(encoding="utf-8"))
-        manifest = read_manifest(iteration.samples / "distilled.parquet")
-        if (made_from_of(folder) or {}).get("samples") != manifest.hash:
+        samples = iteration.samples / "distilled.parquet"
+        if (made_from_of(folder) or {}).get("samples") != read_manifest(samples).hash:
             raise UserError("the student was trained on other samples", "materialise planner_adapter first")
-        merged = merge(
-            trained.base,
-            folder / ADAPTER,
-            folder / MERGED_FOLDER,
-            cache=store.open().cache,
-            dtype=preset.resolve().training.config.base_dtype,
-        )
-        data = DataCard.model_validate_json((iteration.samples / "data_card.json").read_text(encoding="utf-8"))
-        card = PolicyCard(
+        policy = publish_policy(
+            trained,
+            samples,
+            folder,
             program=PROGRAM,
             iteration=iteration.iteration,
-            parent=trained.base,
-            samples_hash=manifest.hash,
-            sample_counts=data.by_source,
-            config=trained.config,
-            prompt_style=data.prompt_style,
-            metrics=_numbers(trained.model_dump(), "train_loss", "validation_loss", "best_validation_loss"),
-            code_version=code_version(*_TRAINING),
+            dtype=preset.resolve().training.config.base_dtype,
+            code_version=code_version(*TRAINING_SOURCES),
+            cache=store.open().cache,
         )
-        publish_json(folder / CARD_FILE, card)
+        card, merged = policy.card, policy.merged
         told(1, 1, card.policy_id)
     weights = sorted((folder / MERGED_FOLDER).glob("*.safetensors"))
     return dg.MaterializeResult(

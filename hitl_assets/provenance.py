@@ -10,6 +10,8 @@ from pathlib import Path
 import hitl_ops
 
 _ROOMS = Path(hitl_ops.__file__).parent
+TRAINING_SOURCES = ("contracts", "models", "training")
+"""The rooms whose code decides what a training gives."""
 
 
 @cache
