@@ -46,7 +46,7 @@ class SessionLogHeader(BaseModel):
     play_id: Annotated[str, Field(pattern=_ID)] = Field(description="the play; names its files")
     episode: Episode = Field(description="the whole task, so that the log needs no other file")
     attempt: int = Field(default=1, ge=1, le=1000, description="the person's how manieth try at this task")
-    roles: dict[int, Role] = Field(default_factory=lambda: {0: "human", 1: "ai"}, description="who drives which agent")
+    roles: dict[int, Role] = Field(default={0: "human", 1: "ai"}, description="who drives which agent")
     participant: str = Field(default="", max_length=64, description="who plays; a made-up id, never a name")
     partner_policy: str = Field(default="", max_length=200, description="the policy that began as partner")
     style: PromptStyle = Field(default="incremental", description="the prompts' dialect")

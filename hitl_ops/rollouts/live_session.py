@@ -11,11 +11,8 @@ stay outside and enter as events. The usual round of whoever runs a session::
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from hitl_ops.contracts.action import Action
 from hitl_ops.contracts.decision import Decision, EndedBy, EpisodeHeader, EpisodeResult, Role
 from hitl_ops.contracts.episode import Episode
 from hitl_ops.contracts.planner import Observation
@@ -31,17 +28,11 @@ from hitl_ops.records.session_events import (
     ResumeEvent,
     SessionEvent,
 )
-from hitl_ops.rollouts.person_decisions import INTERRUPTED, Choice, PersonDecisions, readable_action
+from hitl_ops.rollouts.partner_decisions import Correction, PartnerDecisions, PartnerStatus
+from hitl_ops.rollouts.person_decisions import INTERRUPTED, PersonDecisions, readable_action
 from hitl_ops.worlds.household.prompts import AgentView, PromptStyle
 from hitl_ops.worlds.household.reach import things_in_reach
 from hitl_ops.worlds.household.world import Control, Finished, HouseholdWorld
-
-OVERRIDDEN = "Overridden."
-"""Answer to an action of the partner that a person replaced by another one."""
-OVERRIDE = "override"
-"""Key in a decision's ``stats``: a person chose in place of the partner's policy."""
-ASKED_STEP = "asked_step"
-"""Key in a decision's ``stats``: the step its prompt is of, where the reply came later."""
 
 _ENDED_BY: dict[FinishReason, EndedBy] = {
     "person": "person",
@@ -70,56 +61,6 @@ class Answer(NamedTuple):
     tick: int
 
 
-class PartnerStatus(NamedTuple):
-    """What the partner is at.
-
-    Attributes:
-        status: it waits for its policy, carries something out, or has said that it is done.
-        action: what it does, or did last, as ``Tool[args]``; empty before its first action.
-        response: the answer to what it did last; empty while it acts.
-    """
-
-    status: Literal["thinking", "acting", "done"]
-    action: str
-    response: str
-
-
-@dataclass(slots=True)
-class Correction:
-    """A person decided for the partner: what a ``correction`` label says.
-
-    Attributes:
-        decision_index: index, among the session's decisions, of what the partner did instead.
-        replaces: index of the decision it broke off; None where the policy had not replied yet.
-        original: what the policy chose; empty until its reply comes, if it ever does.
-        corrected: what the person chose.
-        by: who.
-        tick: when.
-        asked_tick: the step of the observation both chose from.
-        prompt: what the policy read.
-        admissible: what could be named.
-    """
-
-    decision_index: int
-    replaces: int | None
-    original: str
-    corrected: str
-    by: str
-    tick: int
-    asked_tick: int
-    prompt: str
-    admissible: list[str]
-
-
-@dataclass(slots=True)
-class _Question:
-    """The partner's turn to choose."""
-
-    observation: Observation
-    choice: Choice
-    handed_out: bool = False
-
-
 class LiveSession:
     """A play under way.
 
@@ -139,7 +80,6 @@ class LiveSession:
         world: the household; to be looked at, never acted on.
         decisions: all decisions of both agents, in the order they were made known. The person's acts are decisions
             too, with the prompt a policy would have read; see ``person_decisions`` for those made by walking.
-        corrections: what people decided for the partner.
         paused: whether the world stands still.
         finish: how the play ended; None while it goes on.
         next_n: number of the event to come.
@@ -164,39 +104,23 @@ class LiveSession:
         self.partner = 1 - human
         self.roles: dict[int, Role] = {human: "human", self.partner: "ai"}
         self.person_id = f"human:{participant}"
-        self.partner_policy = partner_policy
         self.world = HouseholdWorld(episode)
         self.decisions: list[Decision] = []
-        self.corrections: list[Correction] = []
         self.paused = False
         self.finish: FinishEvent | None = None
         self.next_n = 0
         self.last_seq = -1
         self.seconds_active = 0.0
         self._last_wall: float | None = None
-        self._limit = decision_limit
         self._views = {agent: AgentView(self.world, agent, style, self.roles[agent]) for agent in sorted(self.roles)}
         self._person = PersonDecisions(self.world, self._views[human], self.decisions, self.person_id)
-        self._hold = _STILL
+        self._partner = PartnerDecisions(self.world, self._views[self.partner], self.decisions, decision_limit)
+        self._partner.policy_id = partner_policy
         self._walks = False
         self._controls: dict[int, Control] | None = None
         self._act_seq = -1
         self._answers: list[Answer] = []
-        self._partner_open: Decision | None = None
-        self._partner_decided = 0
-        self._partner_last = ("", "")
-        self._question: _Question | None = None
         self._reach: tuple[tuple[object, ...], list[str]] | None = None
-        self._apply: dict[str, Callable[[SessionEvent], None]] = {
-            "control": self._control,
-            "act": self._act,
-            "decision": self._decision,
-            "override": self._override,
-            "mark": self._mark,
-            "pause": self._pause,
-            "resume": self._resume,
-            "finish": self._finish,
-        }  # type: ignore[dict-item]  # each handler takes its own kind of event
         self._settle()
 
     # --- time and events ------------------------------------------------------------------------------------
@@ -239,7 +163,27 @@ class LiveSession:
             self.seconds_active += max(0.0, event.wall - self._last_wall)
         self._last_wall = event.wall
         self.next_n += 1
-        self._apply[event.kind](event)
+        match event:
+            case ControlEvent():
+                if self._is_news(event.seq):
+                    self._hold_keys(Control(event.forward, event.strafe, event.turn))
+            case ActEvent():
+                if self._is_news(event.seq):
+                    self._act(event)
+            case DecisionEvent():
+                self._partner.decide(event)
+            case OverrideEvent():
+                if self._is_news(event.seq):
+                    self._partner.override(event, event.by or self.person_id.removeprefix("human:"))
+            case PauseEvent():
+                self.paused = True
+                self._hold_keys(_STILL)
+            case ResumeEvent():
+                self.paused = False
+            case FinishEvent():
+                self._finish(event)
+            case MarkEvent():
+                pass
         self._settle()
 
     def step(self) -> list[Finished]:
@@ -262,17 +206,10 @@ class LiveSession:
 
     def _settle(self) -> None:
         """Bring everything to rest between two events, whoever looks or does not look meanwhile."""
-        world = self.world
         # Looking at the facts puts walking agents where they are; done always, it can make no difference.
-        _ = world.facts
-        if self._question is None and not world.busy(self.partner) and not world.done[self.partner]:
-            if self.finish is not None or world.over:
-                return
-            if self._partner_decided >= self._limit:
-                world.done[self.partner] = True
-                return
-            observation = self._views[self.partner].observe()
-            self._question = _Question(observation, Choice.of(world, observation))
+        _ = self.world.facts
+        if self.finish is None:
+            self._partner.settle()
 
     def _take_in(self, finished: list[Finished]) -> None:
         for ended in finished:
@@ -283,16 +220,7 @@ class LiveSession:
                 self._person.finished(ended)
                 self._answers.append(Answer(self._act_seq, str(ended.action), ended.response, self.tick))
             else:
-                self._partner_last = (str(ended.action), ended.response)
-                self._close_partner(ended.response)
-
-    def _close_partner(self, response: str) -> Decision | None:
-        closed, self._partner_open = self._partner_open, None
-        if closed is not None:
-            closed.response = response
-            closed.end_step = self.tick
-            closed.percent_complete = self.world.percent_complete
-        return closed
+                self._partner.finished(ended)
 
     # --- the person -----------------------------------------------------------------------------------------
 
@@ -302,18 +230,11 @@ class LiveSession:
         self.last_seq = seq
         return True
 
-    def _control(self, event: ControlEvent) -> None:
-        if self._is_news(event.seq):
-            self._hold_keys(Control(event.forward, event.strafe, event.turn))
-
     def _hold_keys(self, control: Control) -> None:
-        self._hold = control
         self._walks = bool(control.forward or control.strafe)
         self._controls = None if control == _STILL else {self.human: control}
 
     def _act(self, event: ActEvent) -> None:
-        if not self._is_news(event.seq):
-            return
         if self.world.busy(self.human):
             self._break_off()
         self._act_seq = event.seq
@@ -332,6 +253,14 @@ class LiveSession:
         answers, self._answers = self._answers, []
         return answers
 
+    def _finish(self, event: FinishEvent) -> None:
+        if self.world.busy(self.human):
+            self._break_off()
+        if event.reason == "person" and not self.world.done[self.human]:
+            self._person.says_done()
+        self._partner.close(INTERRUPTED)
+        self.finish = event
+
     # --- the partner ----------------------------------------------------------------------------------------
 
     def wants_decision(self) -> Observation | None:
@@ -339,127 +268,26 @@ class LiveSession:
 
         ``asked_tick`` goes with it into the ``DecisionEvent`` of the reply.
         """
-        if self._question is None or self._question.handed_out or self.finish is not None:
-            return None
-        self._question.handed_out = True
-        return self._question.observation
+        return None if self.finish is not None else self._partner.take_question()
 
     @property
     def asked_tick(self) -> int | None:
         """The step of the observation the partner's policy is to choose from; None while it has nothing to choose."""
-        return None if self._question is None else self._question.choice.step
+        return self._partner.asked_tick
 
     def ask_again(self) -> None:
         """Have ``wants_decision`` hand out the open question again, the reply being lost."""
-        if self._question is not None:
-            self._question.handed_out = False
+        self._partner.ask_again()
 
-    def _decision(self, event: DecisionEvent) -> None:
-        question = self._question
-        if question is None or question.choice.step != event.asked_tick:
-            self._came_too_late(event)
-            return
-        self._question = None
-        self._partner_decided += 1
-        self.partner_policy = event.policy_id
-        self._begin_partner(
-            question.choice,
-            event.action,
-            reply=event.reply or event.action,
-            policy_id=event.policy_id,
-            latency_ms=event.latency_ms,
-            stats={**event.stats, ASKED_STEP: float(event.asked_tick)},
-        )
+    @property
+    def corrections(self) -> list[Correction]:
+        """What people decided for the partner, in order."""
+        return self._partner.corrections
 
-    def _came_too_late(self, event: DecisionEvent) -> None:
-        """A person was faster: what the policy would have done is kept beside the correction."""
-        for correction in self.corrections:
-            if correction.asked_tick == event.asked_tick and correction.replaces is None and not correction.original:
-                correction.original = event.action
-
-    def _override(self, event: OverrideEvent) -> None:
-        if not self._is_news(event.seq):
-            return
-        world, partner = self.world, self.partner
-        replaced: Decision | None = None
-        if self._question is not None:
-            choice, self._question = self._question.choice, None
-        elif self._partner_open is not None:
-            replaced = self._partner_open
-            asked = int(replaced.stats.get(ASKED_STEP, replaced.sim_step))
-            choice = Choice(asked, replaced.prompt, replaced.admissible, replaced.world_graph)
-            self._close_partner(OVERRIDDEN)
-            world.cancel(partner)
-        else:
-            # It had said that it was done.
-            choice = Choice.of(world, self._views[partner].observe())
-        world.done[partner] = False
-        by = event.by or self.person_id.removeprefix("human:")
-        decision = self._begin_partner(
-            choice,
-            event.action,
-            reply=event.action,
-            policy_id=f"human:{by}",
-            latency_ms=0.0,
-            stats={OVERRIDE: 1.0, ASKED_STEP: float(choice.step)},
-        )
-        self.corrections.append(
-            Correction(
-                decision_index=decision.index,
-                replaces=None if replaced is None else replaced.index,
-                original="" if replaced is None else replaced.action,
-                corrected=decision.action,
-                by=by,
-                tick=self.tick,
-                asked_tick=choice.step,
-                prompt=choice.prompt,
-                admissible=choice.admissible,
-            )
-        )
-
-    def _begin_partner(
-        self, choice: Choice, text: str, *, reply: str, policy_id: str, latency_ms: float, stats: dict[str, float]
-    ) -> Decision:
-        action = readable_action(text)
-        decision = Decision(
-            index=len(self.decisions),
-            agent=self.partner,
-            role=self.roles[self.partner],
-            policy_id=policy_id,
-            sim_step=self.tick,
-            prompt=choice.prompt,
-            admissible=choice.admissible,
-            reply=reply,
-            action=str(action or Action("Wait")),
-            latency_ms=latency_ms,
-            world_graph=choice.world_graph,
-            stats=stats,
-        )
-        self.decisions.append(decision)
-        self._partner_open = decision
-        self.world.start(self.partner, action or "")
-        return decision
-
-    # --- the rest of what happens -----------------------------------------------------------------------------
-
-    def _mark(self, event: MarkEvent) -> None:
-        """Says only that the world has come this far."""
-
-    def _pause(self, event: PauseEvent) -> None:
-        self.paused = True
-        self._hold_keys(_STILL)
-
-    def _resume(self, event: ResumeEvent) -> None:
-        self.paused = False
-
-    def _finish(self, event: FinishEvent) -> None:
-        if self.world.busy(self.human):
-            self._break_off()
-        if event.reason == "person":
-            self._person.says_done()
-        self._close_partner(INTERRUPTED)
-        self._question = None
-        self.finish = event
+    @property
+    def partner_policy(self) -> str:
+        """The policy that replied last; before the first reply the one that began."""
+        return self._partner.policy_id
 
     # --- looking --------------------------------------------------------------------------------------------
 
@@ -475,9 +303,7 @@ class LiveSession:
 
     def partner_status(self) -> PartnerStatus:
         """What the partner is at."""
-        if self._partner_open is not None:
-            return PartnerStatus("acting", self._partner_open.action, "")
-        return PartnerStatus("done" if self.world.done[self.partner] else "thinking", *self._partner_last)
+        return self._partner.status
 
     def reachable(self) -> list[str]:
         """Objects, then furniture, that the person can do something with from where it stands, with what it holds.

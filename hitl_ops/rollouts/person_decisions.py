@@ -193,8 +193,9 @@ class PersonDecisions:
             name = action.args[2].removeprefix("floor_")
         if name in state.furniture or name in state.rooms:
             return name
-        thing = state.facts.objects.get(name) if name is not None else None
-        return None if thing is None or thing.relation == "held" else name
+        if name is None or name not in state.knowledge[self._agent].objects:
+            return None
+        return None if state.facts.objects[name].relation == "held" else name
 
     def _faucet(self) -> str | None:
         """The nearest furniture that gives water here; None where none does."""
