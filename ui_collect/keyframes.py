@@ -17,8 +17,8 @@ tag   what       fields
 ====  =========  =====================================================================================================
 
 An object's parent is a furniture index, ``0x8000 | room`` for the floor of a room, or ``0xC000 | agent`` for the agent
-that holds it. What a full frame does not name is closed, off, or not known. Indices count along the lists of :class:`FrameNames`. An object comes up once the person's agent has
-seen it or was told of it, never before: what has not been sent is not known.
+that holds it. Indices count along the lists of :class:`FrameNames`. What a full frame does not name is closed, off, or
+not known: an object comes up once the person's agent has seen it or was told of it, never before.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from hitl_ops.worlds.household.layout import REACH
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hitl_ops.rollouts.live_session import LiveSession
     from hitl_ops.worlds.household.facts import ObjectFacts
     from hitl_ops.worlds.household.world import HouseholdWorld
 
@@ -53,7 +52,7 @@ _RELATION = {name: number for number, name in enumerate(RELATIONS)}
 _EVERY = 30
 """Ticks after which a frame is sent even if nothing has changed."""
 _REACH_EVERY = 5
-"""Ticks between two looks at what is within reach; it is the dearest part of a frame."""
+"""Ticks between two looks at what is within reach."""
 
 
 class FrameNames(NamedTuple):
@@ -77,88 +76,90 @@ class FrameNames(NamedTuple):
 
 
 class KeyframeEncoder:
-    """Turns one world into frames for one person; remembers what that person has been sent.
+    """Turns one play into frames for its person; remembers what that person has been sent.
 
     Args:
-        world: the world played in.
-        human: the person's agent.
+        session: the play.
     """
 
-    def __init__(self, world: HouseholdWorld, human: int) -> None:
+    def __init__(self, session: LiveSession) -> None:
+        world = session.world
         self.names = FrameNames.of(world)
+        self._session = session
         self._world = world
-        self._human = human
         self._object_index = {name: index for index, name in enumerate(self.names.objects)}
-        self._parents = {name: index for index, name in enumerate(self.names.furniture)}
+        self._furniture_index = {name: index for index, name in enumerate(self.names.furniture)}
+        self._parents = dict(self._furniture_index)
         self._parents |= {f"floor_{name}": FLOOR | index for index, name in enumerate(self.names.rooms)}
         self._parents |= {f"agent_{agent}": HELD_BY | agent for agent in range(len(world.state.facts.agents))}
-        self._boxes = [_flat(world.state.facts.furniture_boxes[name]) for name in self.names.furniture]
-        self._agents: list[bytes] = [b""] * len(world.state.facts.agents)
+        self._start()
+
+    def _start(self) -> None:
+        self._agents: list[bytes] = [b""] * len(self._world.state.facts.agents)
         self._objects: dict[str, bytes] = {}
-        self._furniture: dict[str, bytes] = {}
+        # Closed and off is what a page starts from.
+        self._furniture = [_FURNITURE.pack(FURNITURE, index, 0) for index in range(len(self.names.furniture))]
         self._doors = 0
         self._progress = b""
         self._reach = b""
-        self._seen: tuple[int, int] = (-1, -1)
-        self._reach_of: tuple[float, float, int, int, int] | None = None
-        self._seq = -1
-        self._sent_at = -_EVERY
+        self._compared: tuple[int, int] = (-1, -1)
+        self._seq = 0
+        self._sent_at = 0
 
-    def full(self, tick: int, seq: int) -> bytes:
+    def full(self) -> bytes:
         """A frame with everything, for somebody who has nothing yet."""
-        self._agents = [b""] * len(self._agents)
-        self._objects.clear()
-        self._furniture.clear()
-        self._doors, self._progress, self._reach = 0, b"", b""
-        self._seen, self._reach_of = (-1, -1), None
-        sections = self._changes(tick, look=True)
-        return self._frame(FULL, tick, seq, sections)
+        self._start()
+        return self._frame(FULL, self._changes(look=True))
 
-    def increment(self, tick: int, seq: int) -> bytes | None:
+    def increment(self) -> bytes | None:
         """A frame with what has changed since the last one; None if nothing has, but not for a whole second."""
-        sections = self._changes(tick, look=tick % _REACH_EVERY == 0)
-        if not sections and seq == self._seq and tick - self._sent_at < _EVERY:
+        sections = self._changes(look=self._session.tick % _REACH_EVERY == 0)
+        quiet = self._session.tick - self._sent_at < _EVERY
+        if not sections and quiet and self._session.last_seq == self._seq:
             return None
-        return self._frame(INCREMENT, tick, seq, sections)
+        return self._frame(INCREMENT, sections)
 
-    def _frame(self, kind: int, tick: int, seq: int, sections: list[bytes]) -> bytes:
-        self._seq, self._sent_at = seq, tick
-        return b"".join([_HEAD.pack(kind, tick, max(seq, 0)), *sections])
+    def _frame(self, kind: int, sections: list[bytes]) -> bytes:
+        self._seq, self._sent_at = self._session.last_seq, self._session.tick
+        return b"".join([_HEAD.pack(kind, self._sent_at, max(self._seq, 0)), *sections])
 
-    def _changes(self, tick: int, *, look: bool) -> list[bytes]:
+    def _changes(self, *, look: bool) -> list[bytes]:
         world = self._world
         facts = world.facts
         sections = self._moved()
-        known = world.state.knowledge[self._human].objects
+        known = world.state.knowledge[self._session.human].objects
         # Things change rarely; where nothing can have changed, nothing is compared.
-        seen = (world.state.revision, len(known))
-        if seen != self._seen:
-            self._seen = seen
+        compared = (world.state.revision, len(known))
+        if compared != self._compared:
+            self._compared = compared
             for name in known:
                 packed = self._object(name, facts.objects[name])
                 if self._objects.get(name) != packed:
                     self._objects[name] = packed
                     sections.append(packed)
             sections += self._changed_furniture()
-        if world.state.doors_mask != self._doors:
-            opened = world.state.doors_mask & ~self._doors
-            self._doors = world.state.doors_mask
+        opened = world.state.doors_mask & ~self._doors
+        if opened:
+            self._doors |= opened
             sections += [_DOOR.pack(DOOR, i, 1) for i in range(len(self.names.doors)) if opened >> i & 1]
         share = min(10_000, math.floor(world.percent_complete * 10_000))
-        progress = _PROGRESS.pack(PROGRESS, share, world.success | world.over << 1)
+        progress = _PROGRESS.pack(PROGRESS, share, world.success | (world.over or self._session.over) << 1)
         if progress != self._progress:
             self._progress = progress
             sections.append(progress)
         if look:
-            body = facts.agents[self._human]
-            place = (body.x, body.z, *seen, self._doors)
-            if place != self._reach_of:
-                self._reach_of = place
-                reach = self._within_reach()
-                if reach != self._reach:
-                    self._reach = reach
-                    sections.append(reach)
+            reach = self._reachable()
+            if reach != self._reach:
+                self._reach = reach
+                sections.append(reach)
         return sections
+
+    def _reachable(self) -> bytes:
+        indices = [
+            index if (index := self._object_index.get(name)) is not None else FLOOR | self._furniture_index[name]
+            for name in self._session.reachable()
+        ][:255]
+        return struct.pack(f"<BB{len(indices)}H", REACHABLE, len(indices), *indices)
 
     def _moved(self) -> list[bytes]:
         world = self._world
@@ -201,34 +202,10 @@ class KeyframeEncoder:
         for index, name in enumerate(self.names.furniture):
             on = facts.furniture_states.get(name, {}).get("is_powered_on", False)
             packed = _FURNITURE.pack(FURNITURE, index, facts.furniture_open.get(name, False) | on << 1)
-            # Closed and off is what a page starts from.
-            if self._furniture.get(name, _FURNITURE.pack(FURNITURE, index, 0)) != packed:
-                self._furniture[name] = packed
+            if packed != self._furniture[index]:
+                self._furniture[index] = packed
                 sections.append(packed)
         return sections
-
-    def _within_reach(self) -> bytes:
-        state, human = self._world.state, self._human
-        body = state.facts.agents[human]
-        indices = []
-        for name in state.knowledge[human].objects:
-            thing = state.facts.objects[name]
-            if thing.relation == "held" or math.hypot(thing.position[0] - body.x, thing.position[2] - body.z) > REACH:
-                continue
-            concealed = thing.relation == "within" and not state.facts.furniture_open.get(thing.parent, True)
-            if not concealed and state.within_reach(human, name):
-                indices.append(self._object_index[name])
-        for index, (x0, z0, x1, z1) in enumerate(self._boxes):
-            away = math.hypot(max(x0 - body.x, body.x - x1, 0.0), max(z0 - body.z, body.z - z1, 0.0))
-            if away <= REACH and state.within_reach(human, self.names.furniture[index]):
-                indices.append(FLOOR | index)
-        indices = indices[:255]
-        return struct.pack(f"<BB{len(indices)}H", REACHABLE, len(indices), *indices)
-
-
-def _flat(box: tuple[tuple[float, float, float], tuple[float, float, float]]) -> tuple[float, float, float, float]:
-    (x0, _, z0), (x1, _, z1) = box
-    return x0, z0, x1, z1
 
 
 def _millimetres(metres: float) -> int:

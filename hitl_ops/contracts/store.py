@@ -42,6 +42,11 @@ class IterationPaths:
         return self.base / "sessions"
 
     @property
+    def tutorials(self) -> Path:
+        """Logs of people learning the controls; nothing is made of them."""
+        return self.base / "tutorials"
+
+    @property
     def samples(self) -> Path:
         """Training samples and their data card."""
         return self.base / "samples"
@@ -102,6 +107,10 @@ class Store:
             raise UserError(f"iteration '{key}' is not a number", "write it as 0, 1, 2 or 000, 001, 002")
         return IterationPaths(program, key, self.root / program / key)
 
+    def policy(self, program: str, policy_id: str) -> Path:
+        """The folder of a registered policy, never written again."""
+        return self.root / program / "policies" / policy_id
+
     def demo_figures(self, program: str) -> Path:
         """Figures of the last ``flywheel demo --program …``."""
         return self.root / program / "demo.json"
@@ -125,6 +134,14 @@ class Store:
     def mlflow_artifacts(self) -> Path:
         """MLflow's artifact folder."""
         return self.root / "mlflow" / "artifacts"
+
+    @property
+    def labels_url(self) -> str:
+        """The label store's database: ``FLYWHEEL_LABELS_URL``, or a SQLite file under the root.
+
+        It may hold a password: never print or log it.
+        """
+        return os.environ.get("FLYWHEEL_LABELS_URL", "").strip() or f"sqlite:///{self.root / 'labels.db'}"
 
     @property
     def cache(self) -> Path:

@@ -15,7 +15,7 @@ import inspect
 import math
 import random
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Literal
@@ -158,9 +158,10 @@ class ConstrainedDecoder:
             kind = self.model.config.model_type
             raise UserError(f"decode 'score' does not work with {kind} models", "choose decode 'greedy'")
 
-    def forget(self) -> None:
-        """Drop everything kept of earlier prompts."""
-        self._prefixes.clear()
+    def forget(self, keys: Callable[[Hashable], bool] | None = None) -> None:
+        """Drop what is kept of earlier prompts: of those whose key ``keys`` is true for, or of all."""
+        for key in [key for key in self._prefixes if keys is None or keys(key)]:
+            del self._prefixes[key]
 
     @torch.inference_mode()
     def choose(self, prompt: str, completions: Sequence[str], key: Hashable = None) -> Choice:

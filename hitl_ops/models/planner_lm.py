@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -111,18 +111,33 @@ class PlannerLM:
         """Names the policy in every record."""
         return self._policy_id
 
+    @property
+    def device(self) -> str:
+        """Kind of device the model runs on: ``cpu``, ``cuda``, …"""
+        return str(self._decoder.model.device.type)
+
     def start(self, episode: Episode, world: Any) -> None:
         """Begin an episode; what is kept of the last one is of no more use."""
         self._decoder.forget()
 
-    def decide(self, observation: Observation) -> Reply:
+    def forget(self, keys: Callable[[Hashable], bool]) -> None:
+        """Drop what is kept of the prompts of those whose key ``keys`` is true for."""
+        self._decoder.forget(keys)
+
+    def decide(self, observation: Observation, key: Hashable = None) -> Reply:
         """Choose one of the admissible actions.
+
+        Args:
+            observation: what the agent sees.
+            key: whose prompt this is, where several episodes go on side by side; the agent's number by default.
+                Of the last prompts of ``config.kept_prefixes`` keys, only what is new in the next one is run.
 
         Raises:
             UserError: the prompt is longer than the model can read.
         """
         started = time.perf_counter()
-        choice = self._decoder.choose(observation.prompt, _completions(observation.admissible), key=observation.agent)
+        key = observation.agent if key is None else key
+        choice = self._decoder.choose(observation.prompt, _completions(observation.admissible), key=key)
         return _reply(observation, choice, (time.perf_counter() - started) * 1000)
 
     def decide_batch(self, observations: Sequence[Observation]) -> list[Reply]:
