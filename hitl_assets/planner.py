@@ -164,12 +164,12 @@ def _first_decision(trace_file: Path) -> dg.MetadataValue:
     kinds={"parquet"},
     tags=stage_tags("samples"),
     partitions_def=planner_iterations,
-    deps=[teacher_rollouts],
+    deps=[teacher_rollouts, household_episodes],
     code_version=code_version(*_SAMPLES),
     description=(
         "The lessons: prompts and the teacher's actions, one row a decision, with weight and provenance.\n\n"
-        "Episodes below `samples.percent_cut` and decisions that failed are left out. A data card and PARTNR's "
-        "`sample_*.txt` layout lie beside the Parquet file."
+        "Episodes below `samples.percent_cut` or no longer among the training episodes are left out, and so are "
+        "decisions that failed. A data card and PARTNR's `sample_*.txt` layout lie beside the Parquet file."
     ),
 )
 def distilled_samples(
@@ -179,6 +179,8 @@ def distilled_samples(
     progress: dg.ResourceParam[ProgressListener],
 ) -> dg.MaterializeResult[Any]:
     """Cut samples out of the teacher's traces."""
+    from hitl_ops.contracts.episode import read_episodes
+    from hitl_ops.rollouts.episode_sets import episode_file
     from hitl_ops.samples.build import build_samples
     from hitl_ops.samples.data_card import write_data_card
     from hitl_ops.samples.export_text import export_sample_texts
@@ -188,7 +190,13 @@ def distilled_samples(
         iteration = store.iteration(PROGRAM, context.partition_key)
         file = iteration.samples / "distilled.parquet"
         config = chosen.samples.replace(iteration=iteration.iteration, prompt_style=chosen.rollouts.prompt_style)
-        summary = build_samples(iteration.rollouts / TEACHER / "traces", config, file, progress.of_step(context))
+        summary = build_samples(
+            iteration.rollouts / TEACHER / "traces",
+            config,
+            file,
+            progress.of_step(context),
+            expected={episode.episode_id for episode in read_episodes(episode_file(store.open().episodes, "train"))},
+        )
         card = write_data_card(file, iteration.samples)
         texts = export_sample_texts(file, iteration.samples / "text") if chosen.training.export_texts else 0
     return dg.MaterializeResult(
@@ -197,6 +205,7 @@ def distilled_samples(
             "samples": summary.samples,
             "episodes": summary.episodes_kept,
             "episodes cut": summary.episodes_cut,
+            "episodes not expected": summary.episodes_not_expected,
             "weight": summary.weight,
             "actions": showing.counts(card.actions, of="action"),
             "task types": showing.counts(card.by_task_type, of="task type"),

@@ -7,7 +7,7 @@ chosen by their role, not by their number.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.contracts.decision import DISTURBED, Decision, Role
+from hitl_ops.contracts.episode import original_episode_id
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.contracts.sample import ACTION_MARKER, END_OF_ACTION, Sample, Source
@@ -88,6 +89,7 @@ class SampleSummary(BaseModel):
     traces: int = Field(default=0, description="traces read")
     episodes_kept: int = Field(default=0, description="traces that gave at least one sample")
     episodes_cut: int = Field(default=0, description="traces below percent_cut")
+    episodes_not_expected: int = Field(default=0, description="traces of episodes other than those asked for")
     samples: int = Field(default=0, description="samples written")
     decisions: int = Field(default=0, description="decisions in the traces that were not cut")
     dropped: dict[str, int] = Field(default_factory=dict, description="decisions left out, by reason")
@@ -102,7 +104,14 @@ class SampleSummary(BaseModel):
     manifest_hash: str = Field(default="", description="sha256 over sorted sample ids, prompts, completions, weights")
 
 
-def build_samples(traces: Path, config: SampleConfig, out: Path, progress: Progress = silent) -> SampleSummary:
+def build_samples(
+    traces: Path,
+    config: SampleConfig,
+    out: Path,
+    progress: Progress = silent,
+    *,
+    expected: Collection[str] | None = None,
+) -> SampleSummary:
     """Cut samples out of every trace of a folder and publish them as Parquet.
 
     Traces are read one at a time, in the order of their episode ids; the same traces and configuration give the
@@ -113,6 +122,8 @@ def build_samples(traces: Path, config: SampleConfig, out: Path, progress: Progr
         config: what to keep and what it weighs.
         out: the Parquet file.
         progress: told after each trace.
+        expected: ids of the episodes to teach, each with its variations; traces of others, of an episode set that
+            was larger once, say, are counted and left out. None teaches every trace.
 
     Returns:
         Counts, reasons and the manifest hash.
@@ -125,10 +136,11 @@ def build_samples(traces: Path, config: SampleConfig, out: Path, progress: Progr
     if not files:
         raise UserError(f"trace folder '{traces}' holds no trace", "record some with `flywheel rollout`")
     tally = _Tally()
+    wanted = None if expected is None else frozenset(expected)
 
     def stream() -> Iterator[Sample]:
         for position, file in enumerate(files, start=1):
-            yield from _samples_of(read_trace(file), config, tally)
+            yield from _samples_of(read_trace(file), config, wanted, tally)
             progress(position, len(files), f"{tally.samples} samples")
 
     manifest = write_samples(
@@ -138,6 +150,7 @@ def build_samples(traces: Path, config: SampleConfig, out: Path, progress: Progr
         traces=len(files),
         episodes_kept=tally.episodes_kept,
         episodes_cut=tally.episodes_cut,
+        episodes_not_expected=tally.episodes_not_expected,
         samples=manifest.samples,
         decisions=tally.decisions,
         dropped=dict(sorted(tally.dropped.items())),
@@ -157,14 +170,20 @@ class _Tally:
     """Counts kept while samples stream past."""
 
     def __init__(self) -> None:
-        self.episodes_kept = self.episodes_cut = self.decisions = self.samples = self.rewritten = 0
+        self.episodes_kept = self.episodes_cut = self.episodes_not_expected = 0
+        self.decisions = self.samples = self.rewritten = 0
         self.dropped: Counter[str] = Counter()
         self.by_task_type: Counter[str] = Counter()
         self.by_split: Counter[str] = Counter()
         self.by_agent: Counter[str] = Counter()
 
 
-def _samples_of(trace: Trace, config: SampleConfig, tally: _Tally) -> list[Sample]:
+def _samples_of(trace: Trace, config: SampleConfig, expected: frozenset[str] | None, tally: _Tally) -> list[Sample]:
+    if expected is not None and original_episode_id(trace.header.episode_id) not in expected:
+        tally.episodes_not_expected += 1
+        tally.decisions += len(trace.decisions)
+        tally.dropped["episode not expected"] += len(trace.decisions)
+        return []
     logged = [decision.percent_complete for decision in trace.decisions] + [trace.result.percent_complete]
     reached = logged[-1] if config.tested_percent == "last" else max(logged)
     if reached < config.least_percent:

@@ -83,12 +83,22 @@ def test_data_are_made_once_and_versions_follow_them(run: Run, tmp_path: Path) -
     assert _made(changed, "teacher_rollouts").metadata["played now"].value == 8
 
 
+def test_a_smaller_episode_set_teaches_less(run: Run, tmp_path: Path) -> None:
+    run(DATA)
+    smaller = run(["household_episodes", "distilled_samples"], "episodes.train=5")
+    samples = _made(smaller, "distilled_samples").metadata
+    assert (samples["episodes"].value, samples["episodes not expected"].value) == (5, 3)
+    # The traces stay: a set grown again has them back.
+    assert len(list_traces(tmp_path / "planner" / "000" / "rollouts" / "teacher" / "traces")) == 8
+
+
 @pytest.mark.parametrize(
     ("assets", "overrides", "said"),
     [
         (["teacher_rollouts"], [], "train.json.gz' does not exist"),
         (["household_episodes"], ["episodes.trian=3"], "did you mean 'train'?"),
-        (["distilled_samples"], [], "record traces first"),
+        (["distilled_samples"], [], "train.json.gz' does not exist"),
+        (["household_episodes", "distilled_samples"], [], "record traces first"),
     ],
 )
 def test_mistakes_fail_once_with_one_line(assets: list[str], overrides: list[str], said: str, run: Run) -> None:

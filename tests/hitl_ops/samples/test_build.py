@@ -206,6 +206,20 @@ def test_nothing_passes(traces: Path, record_trace: Record) -> None:
     assert samples == [] and summary.episodes_cut == 1
 
 
+def test_episodes_no_longer_in_the_set_are_not_taught(traces: Path, record_trace: Record, tmp_path: Path) -> None:
+    for episode in ("train-0", "train-0~2", "train-1", "train-1~1", "train-10"):
+        record_trace(traces, episode)
+    out = tmp_path / "o.parquet"
+    summary = build_samples(traces, SampleConfig(), out, expected=["train-0", "train-7"])
+    assert {sample.episode_id for sample in read_samples(out)} == {"train-0", "train-0~2"}
+    assert (summary.traces, summary.episodes_kept, summary.episodes_cut, summary.episodes_not_expected) == (5, 2, 0, 3)
+    assert summary.dropped == {"episode not expected": 27, "response": 2, "tool": 2}
+    assert summary.decisions == summary.samples + sum(summary.dropped.values()) == 45
+    everything = build_samples(traces, SampleConfig(), out)
+    assert (everything.episodes_kept, everything.episodes_not_expected) == (5, 0)
+    assert build_samples(traces, SampleConfig(), out, expected=[]).samples == 0
+
+
 def test_progress_is_told_after_each_trace(traces: Path, record_trace: Record, tmp_path: Path) -> None:
     record_trace(traces, "a")
     record_trace(traces, "b")
