@@ -73,7 +73,8 @@ def planner_evaluation(
             for split in section.splits
             for episode in read_episodes(episode_file(store.open().episodes, split))[: section.max_episodes or None]
         ]
-        players = {TEACHER: chosen.rollouts.planner, STUDENT: PlannerConfig(kind="policy", path=str(iteration.policy))}
+        student = PlannerConfig(kind="policy", path=str(iteration.policy), decode=section.decode)
+        players = {TEACHER: chosen.rollouts.planner, STUDENT: student}
         for position, (name, planner) in enumerate(players.items()):
             config = chosen.rollouts.replace(
                 planner=planner.model_dump(),

@@ -40,6 +40,9 @@ class EvaluationSection(StrictConfig):
     processes: int = Field(default=0, ge=0, description="episodes played at once; 0: one per CPU core")
     max_episodes: int = Field(default=0, ge=0, description="episodes of each split; 0: all")
     decision_limit: int = Field(default=50, ge=1, description="decisions each agent may make in an episode")
+    decode: Literal["greedy", "score"] = Field(
+        default="greedy", description="how the student chooses among the admissible actions, as planner.decode"
+    )
     videos: bool = Field(default=True, description="record the student's best, median and worst episode")
 
 
@@ -73,12 +76,12 @@ class PlannerPreset(StrictConfig):
 
 
 # Two cores, no GPU, no network, minutes: a small Llama from scratch learns from the oracle. Figures found on held-out
-# training episodes. The oracle searches (`partial`), so that its prompts say why it acts; each task is played four
-# times, said and begun differently and now and then disturbed, and trained on under exchanged names as well.
+# training episodes. The oracle searches (`partial`), so that its prompts say why it acts, and is now and then
+# disturbed; the student trains under exchanged names as well. 400 tasks, each played four times over, were learned
+# to 98 %, and 87 % of tasks in new homes: what lacked was other tasks, not other words for the same.
 _LAPTOP = PlannerPreset(
-    rollouts=RolloutConfig(
-        planner=PlannerConfig(observability="partial"), variations=3, disturbance=0.08, keep_world_graph=False
-    ),
+    episodes=EpisodeSetConfig(train=3200),
+    rollouts=RolloutConfig(planner=PlannerConfig(observability="partial"), disturbance=0.08, keep_world_graph=False),
     samples=SampleConfig(percent_cut=0.99),
     training=TrainingSection(
         config=TrainConfig(
@@ -94,8 +97,9 @@ _LAPTOP = PlannerPreset(
             weight_decay=0.05,
             batch_size=72,
             pack_tokens=4096,
-            max_steps=1700,
-            exchanged_copies=6,
+            precision="bf16",
+            max_steps=2600,
+            exchanged_copies=1,
             prompt_loss_weight=0.1,
             validation_fraction=0.05,
             eval_every=200,
@@ -103,6 +107,8 @@ _LAPTOP = PlannerPreset(
         ),
         export_texts=False,  # one file a sample: minutes of fsync that the demo does not need
     ),
+    # Whole actions compared: a small model is surer of an action than of its first token.
+    evaluation=EvaluationSection(decode="score"),
 )
 
 # PARTNR's own scale (arXiv 2411.00081): Llama-3.1-70B, asked in a conversation, teaches Llama-3-8B.

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 from pydantic import BaseModel, Field
@@ -18,7 +22,9 @@ from hitl_ops.worlds.household.episode_generator import generate_candidate
 
 SPLITS = ("train", "val", "test")
 _ATTEMPTS = 60
-GENERATOR_VERSION = "household-3"
+_WORTH_PROCESSES = 200
+"""Fewer episodes than this are made before other processes would have started."""
+GENERATOR_VERSION = "household-4"
 """Raise it with every change of homes, objects or tasks: episode files of another version are made anew."""
 
 
@@ -90,9 +96,9 @@ def generate_episode_sets(config: EpisodeSetConfig, folder: Path, progress: Prog
         episodes = read_episodes(file) if current and file.exists() else []
         if len(episodes) != count:
             episodes = episodes[:count]
-            for index in range(len(episodes), count):
-                episodes.append(generate_episode(split, index))
-                progress(done + index + 1, total, f"{split} episodes")
+            for episode in _generated(split, len(episodes), count):
+                episodes.append(episode)
+                progress(done + len(episodes), total, f"{split} episodes")
             write_episodes(file, episodes)
         done += count
         progress(done, total, f"{split} episodes")
@@ -104,6 +110,19 @@ def generate_episode_sets(config: EpisodeSetConfig, folder: Path, progress: Prog
         summary.task_types[split] = dict(sorted(types.items()))
     publish_json(folder / "summary.json", summary)
     return summary
+
+
+def _generated(split: str, first: int, stop: int) -> Iterator[Episode]:
+    """Episodes ``first`` to ``stop`` of a split in order; many are made on all cores."""
+    if stop - first < _WORTH_PROCESSES:
+        yield from (generate_episode(split, index) for index in range(first, stop))
+        return
+    # Spawned, not forked: the caller may hold threads.
+    pool = ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield from pool.map(generate_episode, repeat(split), range(first, stop), chunksize=16)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _version(folder: Path) -> str:

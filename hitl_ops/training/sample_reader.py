@@ -20,6 +20,8 @@ from hitl_ops.training.prefix_tree import EncodedSample, PrefixTree
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+# Rows whose texts are encoded in one call; their pieces stay within what an encoder remembers.
+_PREPARED_TOGETHER = 2000
 _COLUMNS = ("sample_id", "episode_id", "agent", "step", "prompt", "completion", "weight")
 
 
@@ -196,7 +198,10 @@ def encode_rows(
     encoded: list[EncodedSample] = []
     too_long, longest, dropped, truncated = 0, 0, 0, 0
     tree, group = PrefixTree(), ""
-    for row in rows:
+    for number, row in enumerate(rows):
+        if number % _PREPARED_TOGETHER == 0:
+            coming = rows[number : number + _PREPARED_TOGETHER]
+            encoder.prepare(text for ahead in coming for text in (ahead.prompt, ahead.completion))
         prompt, completion = encoder.prompt(row.prompt), encoder.completion(row.completion)
         excess = len(prompt) + len(completion) - max_length
         if excess > 0:

@@ -20,7 +20,7 @@ from hitl_ops.worlds.household.kinematic_scene import load_scene
 from hitl_ops.worlds.household.layout import scene_id
 from hitl_ops.worlds.household.scene_description import Furniture, SceneDescription
 
-HOMES = {"train": 20, "val": 6, "test": 6}
+HOMES = {"train": 40, "val": 6, "test": 6}
 """Homes per split."""
 _SPLIT_SEED = {"train": 1_000_000, "val": 2_000_000, "test": 3_000_000}
 _IN_CONTAINER = 0.15
@@ -164,7 +164,7 @@ class _Draft:
             if piece.room != room.name:
                 continue
             if self._space(piece, "on") >= near:
-                options += [(piece, "on")] * 3
+                options += [(piece, "on")] * 2
             if near == 1 and self._space(piece, "within") >= 1:
                 options.append((piece, "within"))
         if not options:

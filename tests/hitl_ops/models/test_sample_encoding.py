@@ -70,3 +70,13 @@ def test_a_tokenizer_that_drops_the_markers_is_refused():
     tokenizer = Tokenizer(models.BPE({"m": 0}, []))  # what is not in the vocabulary is left out
     with pytest.raises(UserError, match="drops the action markers"):
         SampleEncoder(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
+
+
+def test_texts_prepared_together_are_encoded_as_each_by_itself(tokenizer, play_episode):
+    turns = play_episode(600)
+    prepared = SampleEncoder(tokenizer)
+    prepared.prepare(text for turn in turns for text in (turn.prompt, turn.completion))
+    for turn in turns:
+        assert (prepared.prompt(turn.prompt), prepared.completion(turn.completion)) == encode_sample(
+            tokenizer, turn.prompt, turn.completion
+        )

@@ -16,6 +16,7 @@ import pytest
 from hitl_ops.contracts.episode import Episode, read_episodes, write_episodes
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.records.traces import list_traces, read_trace
+from hitl_ops.rollouts import episode_sets
 from hitl_ops.rollouts.episode_sets import EpisodeSetConfig, generate_episode, generate_episode_sets
 from hitl_ops.rollouts.planners import PlannerConfig
 from hitl_ops.rollouts.run import RolloutConfig, run_rollouts
@@ -91,6 +92,14 @@ def test_episode_sets_are_made_once_and_grow(tmp_path: Path) -> None:
     assert (tmp_path / "train.json.gz").stat().st_mtime_ns == stamp
     generate_episode_sets(EpisodeSetConfig(train=7, val=2, test=1), tmp_path)
     assert read_episodes(tmp_path / "train.json.gz")[:5] == before
+
+
+def test_many_episodes_come_out_as_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generate_episode_sets(EpisodeSetConfig(train=4, val=0, test=0), tmp_path / "one by one")
+    monkeypatch.setattr(episode_sets, "_WORTH_PROCESSES", 2)
+    generate_episode_sets(EpisodeSetConfig(train=4, val=0, test=0), tmp_path / "many")
+    one, many = (read_episodes(tmp_path / folder / "train.json.gz") for folder in ("one by one", "many"))
+    assert len(many) == 4 and many == one
 
 
 def _kill_at_random_moments(episodes: list[Episode], folder: Path, kills: int) -> None:
