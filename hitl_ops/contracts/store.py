@@ -42,11 +42,6 @@ class IterationPaths:
         return self.base / "sessions"
 
     @property
-    def tutorials(self) -> Path:
-        """Logs of people learning the controls; nothing is made of them."""
-        return self.base / "tutorials"
-
-    @property
     def samples(self) -> Path:
         """Training samples and their data card."""
         return self.base / "samples"

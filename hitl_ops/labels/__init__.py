@@ -1,0 +1,1 @@
+"""What people say and do: invitations, participants, sessions, plays, and the append-only log of labels."""
