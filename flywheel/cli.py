@@ -23,6 +23,7 @@ from flywheel.doctor import doctor
 from flywheel.episodes import episodes
 from flywheel.evaluate import evaluate
 from flywheel.processes import is_first, leave_after_the_first
+from flywheel.replay import replay
 from flywheel.rollout import rollout
 from flywheel.samples import samples
 from flywheel.train import train
@@ -54,6 +55,7 @@ app.command()(rollout)
 app.command()(samples)
 app.command()(train)
 app.command()(evaluate)
+app.command()(replay)
 app.command()(bench)
 
 

@@ -45,6 +45,7 @@ class SessionLogHeader(BaseModel):
     session_id: Annotated[str, Field(pattern=_ID)] = Field(description="the sitting the play belongs to")
     play_id: Annotated[str, Field(pattern=_ID)] = Field(description="the play; names its files")
     episode: Episode = Field(description="the whole task, so that the log needs no other file")
+    index: int = Field(default=0, ge=0, le=100_000, description="position among the session's plays, from 0")
     attempt: int = Field(default=1, ge=1, le=1000, description="the person's how manieth try at this task")
     roles: dict[int, Role] = Field(default={0: "human", 1: "ai"}, description="who drives which agent")
     participant: str = Field(default="", max_length=64, description="who plays; a made-up id, never a name")
@@ -128,6 +129,11 @@ def list_session_logs(folder: str | Path, *, closed: bool | None = None) -> list
         for file in root.iterdir()
         if file.name.endswith(suffixes) and TEMPORARY_MARK not in file.name and file.is_file()
     )
+
+
+def play_of(log: Path) -> str:
+    """The play a log's name says it is of."""
+    return log.name.removesuffix(CLOSED_LOG_SUFFIX).removesuffix(LOG_SUFFIX)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------

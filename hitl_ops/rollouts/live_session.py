@@ -301,6 +301,11 @@ class LiveSession:
         """Whether the task is complete."""
         return self.world.success
 
+    @property
+    def current_action(self) -> str:
+        """The person's act under way, as ``Tool[args]``; empty where there is none."""
+        return self._person.current_action
+
     def partner_status(self) -> PartnerStatus:
         """What the partner is at."""
         return self._partner.status

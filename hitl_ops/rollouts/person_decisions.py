@@ -90,6 +90,11 @@ class PersonDecisions:
         self._place: str | None = None
         self._heading_for: str | None = None
 
+    @property
+    def current_action(self) -> str:
+        """The act under way, as ``Tool[args]``; empty where there is none."""
+        return "" if self._open is None else self._open.action
+
     # --- what the session tells -----------------------------------------------------------------------------
 
     def moving(self) -> None:
