@@ -10,16 +10,17 @@ from hitl_ops.contracts.episode import Episode
 
 @dataclass
 class Assignment:
-    """Counts plays per task and per person; filled from the label store at start, kept up to date after that.
+    """Counts plays per task and per person; begun from the label store, kept up to date after that.
 
     Args:
         episodes: the tasks there are, in a fixed order.
         attempts: how often one person may try one task.
+        plays: how often each was played so far.
     """
 
     episodes: list[Episode]
     attempts: int = 3
-    _plays: Counter[str] = field(default_factory=Counter)
+    plays: Counter[str] = field(default_factory=Counter)
     _tried: dict[str, Counter[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -27,8 +28,12 @@ class Assignment:
 
     def count(self, episode_id: str, participant_id: str) -> None:
         """Note that a person began a task."""
-        self._plays[episode_id] += 1
+        self.plays[episode_id] += 1
         self._tried.setdefault(participant_id, Counter())[episode_id] += 1
+
+    def remember(self, participant_id: str, episode_ids: list[str]) -> None:
+        """Take up again what a person had begun before a restart; the plays are counted already."""
+        self._tried[participant_id] = Counter(episode_ids)
 
     def forget(self, participant_id: str) -> None:
         """A person has gone for good; what they played stays counted."""
@@ -38,7 +43,7 @@ class Assignment:
         """The task a new play is to be of; None when the person has had all there are."""
         had = self._tried.get(participant_id, Counter())
         fresh = (episode for episode in self.episodes if episode.episode_id not in had)
-        return min(fresh, key=lambda episode: self._plays[episode.episode_id], default=None)
+        return min(fresh, key=lambda episode: self.plays[episode.episode_id], default=None)
 
     def attempts_left(self, participant_id: str, episode_id: str) -> int:
         """How often a person may still begin a task."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -82,7 +82,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def handle_ping(self) -> None:
         """Answer a ping, as long as answers are read."""
-        if cast(asyncio.Transport, self.transport).get_write_buffer_size() > UNSENT_BYTES:
+        if self.transport.get_write_buffer_size() > UNSENT_BYTES:
             self.transport.abort()
             return
         super().handle_ping()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from starlette.websockets import WebSocket
 
+from ui_collect.keyframes import FULL
 from ui_collect.protocol import Message, to_wire
 
 _TEXTS = 256
@@ -32,6 +33,7 @@ class Connection:
         self._queue: deque[str | bytes] = deque()
         self._frames = 0
         self._texts = 0
+        self._need_full = True
         self._filled = asyncio.Event()
         self._closing: tuple[int, str] | None = None
         self._writer = asyncio.create_task(self._write())
@@ -59,23 +61,29 @@ class Connection:
         self._filled.set()
 
     def send_frame(self, frame: bytes) -> None:
-        """Queue a keyframe; if too many wait, all are dropped and a full one is asked for."""
+        """Queue a keyframe; if too many wait, all are dropped and a full one is asked for.
+
+        Until a full one comes, increments are of no use and left out.
+        """
         if not self.open:
+            return
+        if self._need_full and frame[0] != FULL:
             return
         if self._frames >= self._frames_limit:
             self.dropped_frames += self._frames + 1
-            self._queue = deque(item for item in self._queue if isinstance(item, str))
-            self._frames = 0
+            self.expect_full()
             self._behind()
             return
+        self._need_full = False
         self._frames += 1
         self._queue.append(frame)
         self._filled.set()
 
-    def drop_frames(self) -> None:
-        """Forget the keyframes that wait: they belong to a play that is over for this client."""
+    def expect_full(self) -> None:
+        """Forget the keyframes that wait, and let the next one be a full one."""
         self._queue = deque(item for item in self._queue if isinstance(item, str))
         self._frames = 0
+        self._need_full = True
 
     def close(self, code: int, reason: str = "") -> None:
         """Close after what is queued has been sent."""

@@ -34,6 +34,10 @@ class Lobby:
         """Whether a session has a place."""
         return session_id in self._places
 
+    def knows(self, session_id: str) -> bool:
+        """Whether a session has a place or waits for one."""
+        return session_id in self._places or session_id in self._queue
+
     def enter(self, session_id: str) -> int | None:
         """Give a session a place, or a place in the queue; asking again changes nothing.
 
