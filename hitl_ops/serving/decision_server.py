@@ -4,36 +4,28 @@ Requests that arrive within a few milliseconds are taken together. On a processo
 each going on from what is kept of its session's last prompt, and answered at once; on an accelerator, where a pass
 over many costs little more than over one, in one batch. A newer policy is loaded beside the one that serves and takes
 its place between two batches; if it cannot be loaded, the old one stays and the status says why.
-
-Run as ``python -m hitl_ops.serving.decision_server``.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import os
-import resource
-import signal
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.planner import Observation
-from hitl_ops.contracts.store import Store
 from hitl_ops.models.planner_lm import PlannerLM, PlannerLMConfig
-from hitl_ops.serving.child_process import end_with_parent
+from hitl_ops.serving.child_process import resident_mb
 from hitl_ops.serving.decision_messages import (
     REQUEST_BYTES,
     SERVER_REQUESTS,
@@ -43,31 +35,12 @@ from hitl_ops.serving.decision_messages import (
     ForgetRequest,
     ServerStatus,
 )
-from hitl_ops.serving.policy_alias import ALIASES
-from hitl_ops.serving.policy_source import AliasSource, FolderSource, FoundPolicy, PolicySource
+from hitl_ops.serving.policy_source import FoundPolicy, PolicySource
+from hitl_ops.serving.serving_config import ServingConfig
 from hitl_ops.serving.wire import MessageBuffer, WireError, pack
 
 _CHUNK = 2**16
 _ANSWERS_UNREAD = 4 * 2**20
-
-
-class ServingConfig(StrictConfig):
-    """How decisions are made."""
-
-    batching: Literal["auto", "always", "never"] = Field(
-        default="auto",
-        description="whether requests that come together are decided in one batch; auto: on an accelerator. "
-        "On one core, with prompts of 230 tokens and the laptop model, one after another from what is kept is several "
-        "times as fast as batches of 8 to 60, which keep nothing",
-    )
-    most_together: int = Field(default=16, ge=1, le=1024, description="requests decided together at most")
-    gather_ms: float = Field(default=3.0, ge=0, le=1000, description="how long the first request waits for others")
-    most_waiting: int = Field(default=4096, ge=1, description="requests that may wait; further ones are refused")
-    kept_prefixes: int = Field(default=256, ge=1, description="agents whose last prompt's keys and values are kept")
-    decode: Literal["greedy", "score"] = Field(default="greedy", description="as in PlannerLMConfig")
-    device: str = Field(default="auto", description="as in PlannerLMConfig")
-    threads: int = Field(default=1, ge=1, description="processor threads of the model; simulation needs the others")
-    poll_s: float = Field(default=5.0, gt=0, le=3600, description="seconds between looks for a newer policy")
 
 
 @dataclass
@@ -356,51 +329,3 @@ def _one_line(error: Exception) -> str:
         first = error.errors()[0]
         return f"field '{'.'.join(map(str, first['loc']))}': {first['msg']}"
     return str(error)
-
-
-def resident_mb() -> float:
-    """Memory this process holds now, MB; at its largest where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * resource.getpagesize() / 2**20
-    except (OSError, ValueError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="python -m hitl_ops.serving.decision_server", description=__doc__)
-    parser.add_argument("--socket", type=Path, required=True, help="Unix socket to listen on")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--policy", type=Path, help="folder of a policy")
-    source.add_argument("--alias", choices=ALIASES, help="alias in the registry")
-    parser.add_argument("--root", type=Path, help="the store's root, with --alias")
-    parser.add_argument("--program", default="planner", help="whose policy, with --alias")
-    parser.add_argument("--parent", type=int, default=0, help="process id to end with")
-    parser.add_argument("--config", default="{}", help="ServingConfig as JSON")
-    given = parser.parse_args(arguments)
-    if given.parent:
-        end_with_parent(given.parent)
-    config = ServingConfig.model_validate_json(given.config)
-    store = Store.at(given.root) if given.root else Store.from_environment()
-    chosen: PolicySource = (
-        FolderSource(given.policy) if given.policy else AliasSource(store, given.program, given.alias)
-    )
-    try:
-        asyncio.run(_serve_until_told(DecisionServer(chosen, config), given.socket))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return 2
-    return 0
-
-
-async def _serve_until_told(server: DecisionServer, path: Path) -> None:
-    stop = asyncio.Event()
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await server.serve(path, stop)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

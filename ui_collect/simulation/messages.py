@@ -11,13 +11,15 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
+from hitl_ops.records.session_events import ActionText, Unit
+
 Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 """An id as the server makes it; folder names are made of nothing else."""
 IterationKey = Annotated[str, StringConstraints(pattern=r"^\d{3,6}$")]
-ActionText = Annotated[str, StringConstraints(min_length=1, max_length=400)]
 Sequence = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Axis = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 
+Participant = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,64}$")]
+"""A made-up id, never a name."""
 PartnerKind = Literal["policy", "oracle", "none"]
 """policy: the inference process; oracle: the scripted partner that knows the task; none: it stands still."""
 CloseReason = Literal["time", "idle", "aborted", "server"]
@@ -37,12 +39,13 @@ class OpenPlay(_Message):
     iteration: IterationKey
     episode: dict[str, Any] = Field(description="the complete Episode as plain JSON")
     attempt: int = Field(ge=1, le=100)
-    participant: str = Field(max_length=64, description="participant id, for policy ids and headers")
+    participant: Participant = ""
     human: Literal[0, 1] = 0
     partner: PartnerKind = "policy"
     style: Literal["incremental", "snapshot"] = "incremental"
-    decision_limit: int = Field(default=50, ge=1, le=1000, description="decisions of the partner")
-    tutorial: bool = Field(default=False, description="kept apart from the plays that count")
+    decision_limit: int = Field(default=50, ge=0, le=100_000, description="decisions of the partner")
+    index: int = Field(default=0, ge=0, le=100_000, description="position among the session's plays, from 0")
+    tutorial: bool = Field(default=False, description="played to learn the keys; never training data")
     resume: bool = Field(default=False, description="go on from the log where there is one")
 
 
@@ -52,9 +55,9 @@ class Input(_Message):
     op: Literal["input"] = "input"
     play_id: Id
     seq: Sequence
-    forward: Axis = 0.0
-    strafe: Axis = 0.0
-    turn: Axis = 0.0
+    forward: Unit = 0.0
+    strafe: Unit = 0.0
+    turn: Unit = 0.0
 
 
 class Act(_Message):
@@ -74,7 +77,7 @@ class Override(_Message):
     seq: Sequence
     decision: int = Field(ge=0, le=100_000)
     action: ActionText
-    by: str = Field(max_length=64, description="who overrides: the participant id")
+    by: Participant = Field(default="", description="who overrides")
 
 
 class Skip(_Message):
@@ -115,6 +118,26 @@ class Close(_Message):
     reason: CloseReason
 
 
+class EndSession(_Message):
+    """A session is over: once its plays are closed, its own file is to be written."""
+
+    op: Literal["end_session"] = "end_session"
+    session_id: Id
+    program: Literal["planner"] = "planner"
+    iteration: IterationKey
+    error: str = Field(default="", max_length=400, description="what went wrong, where something did")
+
+
+class ClosePlayRecord(_Message):
+    """To the process that keeps records: a play's log is finished; write its files."""
+
+    op: Literal["close_record"] = "close_record"
+    play_id: Id
+    session_id: Id
+    program: Literal["planner"] = "planner"
+    iteration: IterationKey
+
+
 class Stop(_Message):
     """Pause everything, make it durable and end the process."""
 
@@ -126,8 +149,22 @@ WorkerMessage = Annotated[
     OpenPlay | Input | Act | Override | Skip | Finish | Join | Leave | Close | Stop, Field(discriminator="op")
 ]
 WORKER_MESSAGES: TypeAdapter[WorkerMessage] = TypeAdapter(WorkerMessage)
+RecordMessage = Annotated[ClosePlayRecord | EndSession | Stop, Field(discriminator="op")]
+RECORD_MESSAGES: TypeAdapter[RecordMessage] = TypeAdapter(RecordMessage)
 
-EventKind = Literal["opened", "frame", "partner", "missing", "answer", "saved", "over", "closed", "error", "stats"]
+EventKind = Literal[
+    "opened",
+    "frame",
+    "partner",
+    "missing",
+    "answer",
+    "saved",
+    "over",
+    "closed",
+    "session_closed",
+    "error",
+    "stats",
+]
 
 
 class PlayEvent(NamedTuple):
@@ -137,7 +174,8 @@ class PlayEvent(NamedTuple):
         play_id: the play; empty for ``stats``.
         kind: tells the payload:
 
-            - ``opened``: see :class:`Opened`.
+            - ``opened``: see :class:`Opened`; comes again where a worker was started anew: the play then stands
+              still until the next join.
             - ``frame``: a keyframe, bytes.
             - ``partner``: ``{status, action, response, decision}``.
             - ``missing``: ``{lines}``.
@@ -145,7 +183,8 @@ class PlayEvent(NamedTuple):
             - ``saved``: ``{seq, n}``; everything up to it is on disk.
             - ``over``: see :class:`Over`; nothing more comes of this play but ``saved`` and ``closed``.
             - ``closed``: ``{record, error}``: the play's record in PARTNR's form is published; ``record`` is its path
-              below the iteration's folder, ``error`` a line where that failed (it is tried again at the next start).
+              below the iteration's folder, ``error`` a line where that failed; the log is then still there.
+            - ``session_closed``: ``{record, error}`` likewise of ``session.json.gz``; ``play_id`` is the session's id.
             - ``error``: ``{code, message}``; ``code`` is one of :data:`ErrorCode`.
             - ``stats``: :class:`WorkerStats`.
         payload: plain data.
@@ -156,7 +195,8 @@ class PlayEvent(NamedTuple):
     payload: Any
 
 
-ErrorCode = Literal["storage_full", "cannot_open", "unknown_decision", "bad_message"]
+ErrorCode = Literal["storage_full", "cannot_open", "unknown_decision", "bad_message", "broken"]
+"""``cannot_open`` and ``broken``: nothing more comes of this play."""
 
 
 class Opened(_Message):
@@ -207,4 +247,5 @@ class WorkerStats(_Message):
     busy: float = Field(description="share of the time spent working")
     waiting: int = Field(description="partners' decisions asked for and not answered yet")
     away: bool = Field(description="the inference process cannot be reached, or has no policy")
+    refusal: str = Field(description="why it last did not decide; empty while it does")
     memory_mb: float
