@@ -80,7 +80,7 @@ class PlannerPreset(StrictConfig):
 # disturbed; the student trains under exchanged names as well. 400 tasks, each played four times over, were learned
 # to 98 %, and 87 % of tasks in new homes: what lacked was other tasks, not other words for the same.
 _LAPTOP = PlannerPreset(
-    episodes=EpisodeSetConfig(train=3200),
+    episodes=EpisodeSetConfig(train=1600),
     rollouts=RolloutConfig(planner=PlannerConfig(observability="partial"), disturbance=0.08, keep_world_graph=False),
     samples=SampleConfig(percent_cut=0.99),
     training=TrainingSection(
@@ -98,8 +98,8 @@ _LAPTOP = PlannerPreset(
             batch_size=72,
             pack_tokens=4096,
             precision="bf16",
-            max_steps=2600,
-            exchanged_copies=1,
+            max_steps=3000,
+            exchanged_copies=6,
             prompt_loss_weight=0.1,
             validation_fraction=0.05,
             eval_every=200,
