@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from flywheel.bench import bench
+from flywheel.collect import collect
 from flywheel.demo import demo
 from flywheel.doctor import doctor
 from flywheel.episodes import episodes
 from flywheel.evaluate import evaluate
 from flywheel.processes import is_first, leave_after_the_first
+from flywheel.promote import promote
+from flywheel.rollback import rollback
 from flywheel.replay import replay
 from flywheel.rollout import rollout
 from flywheel.samples import samples
@@ -55,6 +58,9 @@ app.command()(rollout)
 app.command()(samples)
 app.command()(train)
 app.command()(evaluate)
+app.command()(promote)
+app.command()(rollback)
+app.command()(collect)
 app.command()(replay)
 app.command()(bench)
 

@@ -59,7 +59,7 @@ def invitation_link(base: str, token: str) -> str:
 
 def base_url(request: Request, settings: CollectSettings) -> str:
     """How people reach this server."""
-    return settings.public_url or str(request.base_url)
+    return settings.public_url or f"{request.url.scheme}://{request.url.netloc}"
 
 
 def admin_routes(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -30,7 +28,6 @@ from ui_collect.settings import CollectSettings
 
 logger = logging.getLogger(__name__)
 
-Lifespan = Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]
 _CODES = {401: "forbidden", 403: "forbidden", 404: "not_found", 405: "bad_request", 429: "too_many"}
 
 
@@ -43,7 +40,6 @@ def collection_app(
     access: AdminAccess,
     overview: OverviewPage,
     log: AccessLog,
-    running: Callable[[], contextlib.AbstractAsyncContextManager[None]],
 ) -> ASGIApp:
     """The app, behind its guards.
 
@@ -55,15 +51,8 @@ def collection_app(
         access: who may see the dashboard.
         overview: the dashboard's figures.
         log: where requests are noted.
-        running: what runs as long as the app does.
     """
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with running():
-            yield
-
-    app = FastAPI(title="Flywheel collection", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app = FastAPI(title="Flywheel collection", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(UserError, _user_error)

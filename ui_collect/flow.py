@@ -59,7 +59,7 @@ class Flow:
     ) -> None:
         self.settings = settings
         self.labels = labels
-        self.plays = Plays(settings, labels, workers, partner, self._play_over)
+        self.plays = Plays(settings, labels, workers, partner, self._play_over, self._play_broken)
         self.lobby = Lobby(settings.capacity)
         self.sittings: dict[str, Sitting] = {}
         self._episodes = episodes
@@ -291,6 +291,10 @@ class Flow:
         if not sitting.gone and sitting.play is play:
             self.later(self._after_play(sitting, play))
 
+    def _play_broken(self, sitting: Sitting, play: LivePlay) -> None:
+        if not sitting.gone and sitting.play is play:
+            self.later(self.end(sitting, "error", "server", "This task broke down. We are sorry."))
+
     async def _after_play(self, sitting: Sitting, play: LivePlay) -> None:
         async with sitting.lock:
             if sitting.gone or sitting.play is not play or play.over is None or sitting.stage not in _PLAYING:
@@ -360,6 +364,8 @@ class Flow:
         play = sitting.play
         if play is not None and not play.closed.is_set() and not play.refused:
             await self._close(sitting, play, closing)
+        if sitting.plays:
+            self.plays.end_session(sitting, reason if reason in ("error", "aborted") else "")
         totals = await self._end_in_store(sitting, reason)
         self.sittings.pop(sitting.session_id, None)
         (await self.assignment(sitting.program, sitting.iteration)).forget(sitting.participant_id)

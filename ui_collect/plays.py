@@ -25,6 +25,7 @@ from ui_collect.settings import CollectSettings
 from ui_collect.simulation.messages import (
     Close,
     CloseReason,
+    EndSession,
     Join,
     Leave,
     Opened,
@@ -53,8 +54,8 @@ _ERRORS = {
 class Simulations(Protocol):
     """What is asked of the simulation workers."""
 
-    def send(self, message: OpenPlay | ClientOp | Join | Leave | Close) -> None:
-        """Pass a message to the worker that has, or gets, its play; never waits."""
+    def send(self, message: OpenPlay | ClientOp | Join | Leave | Close | EndSession) -> None:
+        """Pass a message to the process that has, or gets, its play; never waits."""
 
 
 class Plays:
@@ -66,6 +67,7 @@ class Plays:
         workers: the simulation workers.
         partner: who the partner is.
         over: told when a play has ended by itself or by its person.
+        broken: told when a play cannot go on, by a defect.
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class Plays:
         workers: Simulations,
         partner: PartnerKind,
         over: Callable[[Sitting, LivePlay], None],
+        broken: Callable[[Sitting, LivePlay], None],
     ) -> None:
         self._settings = settings
         self._labels = labels
         self._workers = workers
         self._partner: PartnerKind = partner
         self._over = over
+        self._broken = broken
         self._plays: dict[str, tuple[Sitting, LivePlay]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -118,6 +122,7 @@ class Plays:
                     human=1 if self._settings.human_agent else 0,
                     partner="none" if play.tutorial else self._partner,
                     decision_limit=self._settings.decision_limit,
+                    index=play.index,
                     tutorial=play.tutorial,
                     resume=resume,
                 )
@@ -159,7 +164,7 @@ class Plays:
         """
         if play.opened is None and play.over is None:
             await self.open_play(sitting, play, resume=True)
-        if play.over is None and play.opened is not None:
+        if play.over is None and play.opened is not None and not play.refused:
             self._workers.send(Close(play_id=play.play_id, reason=reason))
         elif play.over is None:
             return False
@@ -178,10 +183,27 @@ class Plays:
         for task in self._tasks:
             task.cancel()
 
+    def end_session(self, sitting: Sitting, error: str) -> None:
+        """Have the session's own file written, its plays being closed."""
+        self._workers.send(
+            EndSession(
+                session_id=sitting.session_id,
+                program="planner",
+                iteration=iteration_key(sitting.iteration),
+                error=error,
+            )
+        )
+
     # --- hearing ------------------------------------------------------------------------------------------
 
-    def hear(self, event: PlayEvent) -> None:
-        """Take in what a worker says; what belongs to no open play is passed over."""
+    def hear(self, events: list[PlayEvent]) -> None:
+        """Take in what the processes say; what belongs to no open play is passed over."""
+        for event in events:
+            self._hear(event)
+
+    def _hear(self, event: PlayEvent) -> None:
+        if event.kind == "session_closed" and event.payload.get("error"):
+            logger.error("the file of session %s was not written: %s", event.play_id, event.payload["error"])
         known = self._plays.get(event.play_id)
         if known is None:
             return
@@ -232,6 +254,11 @@ class Plays:
             logger.error("play %s cannot be opened: %s", play.play_id, message)
             play.refused = message or "it cannot be opened"
             play.ready.set()
+            return
+        if code == "broken":
+            logger.error("play %s cannot go on: %s", play.play_id, message)
+            play.refused = message or "it broke down"
+            self._broken(sitting, play)
             return
         if code not in ("storage_full", "unknown_decision", "bad_message"):
             logger.error("play %s: %s (%s)", play.play_id, message, code)
@@ -290,6 +317,7 @@ class Plays:
             success=over.success,
             ended_by=over.reason,
             seconds=over.seconds,
-            record_file=record,
+            # The label store counts from the sessions folder, workers from the iteration's.
+            record_file=record.removeprefix("sessions/"),
             state_hash=over.state_hash,
         )

@@ -274,14 +274,6 @@ class Presence:
         except UserError as error:
             logger.warning("session %s: %s", sitting.session_id, error)
 
-    async def pause_all(self) -> None:
-        """The server stops: everybody is told to come back, every play stands still."""
-        for sitting in list(self.flow.sittings.values()):
-            connection = sitting.connection
-            if connection is not None:
-                connection.close(1012, "the server is being restarted")
-                await self.disconnect(sitting, connection)
-
 
 def _sitting(row: SessionRow, *, tutorial_done: bool) -> Sitting:
     return Sitting(

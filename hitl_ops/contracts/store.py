@@ -139,6 +139,11 @@ class Store:
         return os.environ.get("FLYWHEEL_LABELS_URL", "").strip() or f"sqlite:///{self.root / 'labels.db'}"
 
     @property
+    def collection(self) -> Path:
+        """What the collection server keeps for itself: its admin token's hash, its access log, its lock."""
+        return self.root / "collection"
+
+    @property
     def cache(self) -> Path:
         """Responses of paid endpoints, unpacked base models; safe to delete."""
         return self.root / "cache"

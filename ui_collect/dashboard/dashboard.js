@@ -60,7 +60,8 @@ function show(figures) {
     String(one.iteration).padStart(3, "0"), String(sum(one.sessions_by_stage)), String(one.plays_finished), String(one.episodes_finished),
     percent(one.success_rate), String(one.human_minutes), String(one.labels_by_kind.correction || 0), String(one.plays_reported),
   ], "Nothing collected yet.");
-  rows("workers", figures.workers, (one) => [one.name, String(one.plays), percent(one.busy), `${one.late_ms_p99.toFixed(1)} ms`, String(one.slipped), `${one.memory_mb.toFixed(0)} MB`], "–");
+  const workers = figures.workers.workers.map((one, number) => one && { ...one, name: String(number) }).filter(Boolean);
+  rows("workers", workers, (one) => [one.name, String(one.plays), percent(one.busy), `${one.late_ms_p99.toFixed(1)} ms`, String(one.slipped), `${one.memory_mb.toFixed(0)} MB`], "–");
 }
 
 function showInvitations(list) {
