@@ -25,8 +25,8 @@ from flywheel.episodes import episodes
 from flywheel.evaluate import evaluate
 from flywheel.processes import is_first, leave_after_the_first
 from flywheel.promote import promote
-from flywheel.rollback import rollback
 from flywheel.replay import replay
+from flywheel.rollback import rollback
 from flywheel.rollout import rollout
 from flywheel.samples import samples
 from flywheel.train import train
