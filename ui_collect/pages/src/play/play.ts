@@ -1,0 +1,397 @@
+/** One play: the home, what the person does in it, and everything shown about it. */
+
+import {
+  choicesInReach,
+  openOrClose,
+  pick,
+  placeBeside,
+  placeOnFloor,
+  placesAt,
+  walkTo,
+  type Choice,
+} from "../acting/choices.ts";
+import { listenToKeys } from "../acting/keyboard.ts";
+import { Names, answerText, capitalized, succeeded } from "../acting/names.ts";
+import { listenToPointer } from "../acting/pointer.ts";
+import { Steering } from "../acting/steering.ts";
+import type { Targets } from "../acting/targets.ts";
+import { askForAction } from "../dialogs/action_dialog.ts";
+import { chosen, closeDialog, confirmed, dialogIsOpen } from "../dialogs/dialog.ts";
+import { showHelp } from "../dialogs/help_dialog.ts";
+import { askWhereTo } from "../dialogs/navigate_dialog.ts";
+import type { Thing } from "../drawing/home_model.ts";
+import { LiveHome } from "../home/live_home.ts";
+import { ActionsPanel } from "../panels/actions_panel.ts";
+import { MissingPanel } from "../panels/missing_panel.ts";
+import type { Notices } from "../panels/notices.ts";
+import { PartnerPanel } from "../panels/partner_panel.ts";
+import { TaskPanel } from "../panels/task_panel.ts";
+import { TutorialPanel } from "../panels/tutorial_panel.ts";
+import type { Keyframe } from "../wire/keyframes.ts";
+import type { ClientMessage, EpisodeMessage, PartnerMessage, ServerMessage } from "../wire/protocol.ts";
+import { playLayout, type PlayLayout } from "./layout.ts";
+import { Outbox } from "./outbox.ts";
+import { PlayViews } from "./views.ts";
+import { TutorialWatch } from "./tutorial_watch.ts";
+
+/** Until it is answered, or this long, a second press of the same key is taken for a slip. */
+const ANSWER_MS = 1500;
+const LOOK_UP = 0.6;
+const LOOK_DOWN = -1.2;
+
+export class Play {
+  readonly index: number;
+  private readonly home: LiveHome;
+  private readonly names: Names;
+  private readonly notices: Notices;
+  private readonly outbox: Outbox;
+  private readonly steering: Steering;
+  private readonly layout: PlayLayout;
+  private readonly views: PlayViews;
+  private readonly task: TaskPanel;
+  private readonly partner: PartnerPanel;
+  private readonly missing = new MissingPanel();
+  private readonly actions: ActionsPanel;
+  private readonly tutorial: TutorialWatch | null = null;
+  private readonly stop = new AbortController();
+  private roundTrip = 60;
+  private last = 0;
+  private asked: { seq: number; at: number } | null = null;
+  private decision: number | null = null;
+  private partnerAction = "";
+  private over = false;
+
+  constructor(episode: EpisodeMessage, notices: Notices, send: (message: ClientMessage) => boolean) {
+    this.index = episode.index;
+    this.home = new LiveHome(episode);
+    this.names = new Names(episode);
+    this.notices = notices;
+    this.outbox = new Outbox(episode.next_seq, send);
+    this.steering = new Steering((control) => this.outbox.post({ type: "input", ...control }));
+    this.task = new TaskPanel(episode);
+    this.partner = new PartnerPanel(this.names, () => void this.overridePartner());
+    this.actions = new ActionsPanel(
+      (choice) => this.act(choice),
+      () => void this.doSomethingElse(),
+    );
+    const panels = [this.partner.element, this.missing.element, this.actions.element];
+    if (episode.tutorial) {
+      const lessons = new TutorialPanel(() => send({ type: "tutorial_done" }));
+      this.tutorial = new TutorialWatch(lessons);
+      panels.splice(0, 2, lessons.element);
+    }
+    const commands = {
+      primary: () => void this.primary(),
+      openOrClose: () => this.openOrClose(),
+      navigate: () => void this.navigate(),
+      swapMap: () => this.views.swap(),
+      finish: () => void this.finish(),
+      skip: () => void this.skip(),
+      help: () => this.help(),
+      stick: (forward: number, turn: number) => this.steering.setStick(forward, turn),
+    };
+    this.layout = playLayout(this.task.element, panels, commands);
+    this.views = new PlayViews(this.layout, this.home, this.names);
+    if (!this.views.firstPerson) {
+      notices.say("This browser cannot draw in three dimensions. You can play on the map.", "bad");
+    }
+    listenToKeys(this.steering, commands, this.stop.signal);
+    this.listenToPointers();
+  }
+
+  /** Put the play onto the page and begin. */
+  show(into: HTMLElement): void {
+    into.replaceChildren(this.layout.element);
+    this.layout.stage.focus({ preventScroll: true });
+    const frame = (now: number): void => {
+      if (this.stop.signal.aborted) return;
+      this.frame(now);
+      requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+  }
+
+  dispose(): void {
+    this.stop.abort();
+    closeDialog();
+    this.views.dispose();
+    this.notices.warn(null);
+  }
+
+  // --- what the server says --------------------------------------------------------------------------------------
+
+  keyframe(frame: Keyframe, now: number): void {
+    this.home.apply(frame, now, this.roundTrip);
+    if (frame.progress) this.task.showProgress(this.home.progress);
+    if (this.home.progress.over && !this.over) {
+      this.over = true;
+      this.steering.releaseAll();
+      closeDialog();
+    }
+  }
+
+  message(message: ServerMessage): void {
+    switch (message.type) {
+      case "partner":
+        this.partnerDid(message);
+        break;
+      case "missing":
+        this.missing.show(message.lines.map((line) => capitalized(this.names.inText(line))));
+        break;
+      case "answer":
+        this.answered(message.seq, message.action, message.response);
+        break;
+      case "saved":
+        this.outbox.saved(message.seq);
+        break;
+    }
+  }
+
+  latency(milliseconds: number | null): void {
+    if (milliseconds !== null) this.roundTrip = milliseconds;
+    this.task.showLatency(milliseconds);
+  }
+
+  /** The line broke and is back; the play goes on where it was. */
+  resume(episode: EpisodeMessage): void {
+    this.outbox.resume(episode.next_seq);
+    this.asked = null;
+    this.steering.resend(this.steering.control(this.home.own.pose?.yaw ?? 0), performance.now());
+  }
+
+  /** Tell the server that somebody is here. */
+  stir(): void {
+    this.outbox.post({ type: "input", forward: 0, strafe: 0, turn: 0 });
+  }
+
+  private partnerDid(message: PartnerMessage): void {
+    this.decision = message.decision ?? this.decision;
+    if (message.action) this.partnerAction = message.action;
+    this.partner.show({ ...message, ...(this.decision === null ? {} : { decision: this.decision }) });
+    this.layout.partnerFrame.hidden = message.status === "away";
+  }
+
+  private answered(seq: number, action: string, response: string): void {
+    if (this.asked !== null && seq >= this.asked.seq) this.asked = null;
+    const good = succeeded(response);
+    if (good) this.tutorial?.did(action);
+    const text = good ? `You: ${this.names.doing(action)}.` : this.names.inText(answerText(response));
+    this.notices.say(text, good ? "good" : "bad");
+  }
+
+  // --- what the person does --------------------------------------------------------------------------------------
+
+  private act(choice: Choice): void {
+    const now = performance.now();
+    if (this.over || (this.asked !== null && now - this.asked.at < ANSWER_MS)) return;
+    const seq = this.outbox.post({ type: "act", tool: choice.tool, args: choice.args });
+    // Walking takes its time, and whoever changes their mind on the way may say so at once.
+    const takesTime = ["Navigate", "Explore", "Rearrange", "Wait"].includes(choice.tool);
+    this.asked = takesTime ? null : { seq, at: now };
+    if (takesTime) this.notices.say(`${choice.label} …`);
+  }
+
+  private async primary(): Promise<void> {
+    const { primary } = this.views.targets;
+    if (primary !== null) return this.actOn(primary);
+    const holding = this.home.held(this.home.human) !== null;
+    this.notices.say(
+      holding
+        ? "There is nothing in reach to put it on. Click the floor to put it there."
+        : "There is nothing within reach to pick up.",
+      "bad",
+    );
+  }
+
+  private openOrClose(): void {
+    const { articulated } = this.views.targets;
+    const choice = articulated === null ? null : openOrClose(this.home, this.names, articulated);
+    if (choice === null) this.notices.say("There is nothing within reach to open or close.", "bad");
+    else this.act(choice);
+  }
+
+  /** Do what a press on a thing means, walking there where it is too far. */
+  private async press(thing: Thing | null): Promise<void> {
+    if (thing === null || this.over) return;
+    const { home, names } = this;
+    if (thing.kind === "object") {
+      const row = home.objects.get(thing.index);
+      const near = home.reach.objects.includes(thing.index) || row?.relation === "held";
+      if (near) await this.actOn(thing);
+      else this.act(walkTo(home.objectName(thing.index), names));
+    } else if (thing.kind === "furniture") {
+      if (home.reach.furniture.includes(thing.index)) await this.actOn(thing);
+      else this.act(walkTo(home.piece(thing.index).name, names));
+    } else if (thing.kind === "floor") {
+      const room = home.episode.scene.rooms[thing.room];
+      const here = placeOnFloor(home, names);
+      if (room && here?.args[2] === `floor_${room.name}`) this.act(here);
+      else if (room && !this.isIn(thing.room)) this.act(walkTo(room.name, names));
+    }
+  }
+
+  /** Act on a thing within reach. */
+  private async actOn(thing: Thing): Promise<void> {
+    const { home, names } = this;
+    const holding = home.held(home.human) !== null;
+    if (thing.kind === "object") {
+      const choice = holding ? placeBeside(home, names, thing.index) : pick(home, names, thing.index);
+      if (choice !== null) this.act(choice);
+      return;
+    }
+    if (thing.kind !== "furniture") return;
+    const places = placesAt(home, names, thing.index);
+    if (places.length === 1) return this.act(places[0]!);
+    if (places.length > 1) {
+      this.steering.releaseAll();
+      const place = await chosen("Where exactly?", places.map((value) => ({ label: value.label, value })));
+      this.layout.stage.focus({ preventScroll: true });
+      if (place !== null) this.act(place);
+      return;
+    }
+    const door = openOrClose(home, names, thing.index);
+    if (door !== null) this.act(door);
+    else this.notices.say(`The ${names.of(home.piece(thing.index).name)} cannot be opened.`, "bad");
+  }
+
+  private isIn(room: number): boolean {
+    const pose = this.home.own.pose;
+    const bounds = this.home.episode.scene.rooms[room]?.bounds;
+    if (pose === null || bounds === undefined) return false;
+    return bounds[0] <= pose.x && pose.x <= bounds[2] && bounds[1] <= pose.z && pose.z <= bounds[3];
+  }
+
+  /** Run a dialog with nothing held down, and give the focus back to the home. */
+  private async inDialog<T>(question: () => Promise<T>): Promise<T | null> {
+    if (dialogIsOpen() || this.over) return null;
+    this.steering.releaseAll();
+    const answer = await question();
+    this.layout.stage.focus({ preventScroll: true });
+    return answer;
+  }
+
+  private async navigate(): Promise<void> {
+    const name = await this.inDialog(() => askWhereTo(this.home, this.names));
+    if (name !== null) this.act(walkTo(name, this.names));
+  }
+
+  private async overridePartner(): Promise<void> {
+    const { home, names, decision } = this;
+    if (decision === null || home.partner === null) return;
+    const now = this.partnerAction ? `Its last choice: it ${names.doing(this.partnerAction)}. ` : "";
+    const action = await this.inDialog(() =>
+      askForAction(home, names, {
+        title: "What should your partner do instead?",
+        text: `${now}Your choice replaces what it does next; after that it decides for itself again.`,
+        agent: home.partner ?? 0,
+        submit: "Tell it",
+        without: [],
+      }),
+    );
+    if (action === null) return;
+    this.outbox.post({ type: "override", decision, ...action });
+    this.notices.say("Your partner has been told.", "good");
+  }
+
+  private async doSomethingElse(): Promise<void> {
+    const { home, names } = this;
+    const action = await this.inDialog(() =>
+      askForAction(home, names, {
+        title: "What do you want to do?",
+        text: "Most of it only works within reach.",
+        agent: home.human,
+        submit: "Do it",
+        without: ["Done", "Wait"],
+      }),
+    );
+    if (action !== null) this.act({ ...action, label: names.doing(`${action.tool}[${action.args.join(", ")}]`) });
+  }
+
+  private async finish(): Promise<void> {
+    const percent = Math.round(this.home.progress.complete * 100);
+    const text = `${percent} % of the task is done. Finish when you think that nothing more is to be done.`;
+    const sure = await this.inDialog(() => confirmed("Finish this task?", text, "Finish"));
+    if (sure) this.outbox.post({ type: "finish" });
+  }
+
+  private async skip(): Promise<void> {
+    const text = "You give this task up. What you did so far is kept.";
+    const sure = await this.inDialog(() => confirmed("Skip this task?", text, "Skip it", true));
+    if (sure) this.outbox.post({ type: "skip" });
+  }
+
+  private help(): void {
+    void this.inDialog(showHelp);
+  }
+
+  private listenToPointers(): void {
+    const { signal } = this.stop;
+    listenToPointer(
+      this.layout.stage,
+      {
+        look: (left, up) => {
+          const pose = this.home.own.pose;
+          if (pose !== null) this.steering.lookBy(left, pose.yaw);
+          this.views.pitch = Math.min(LOOK_UP, Math.max(LOOK_DOWN, this.views.pitch + up));
+        },
+        point: (place) => this.views.pointAt(place),
+        press: (place) => {
+          this.layout.stage.focus({ preventScroll: true });
+          if (this.views.mapIsMain) this.views.swap();
+          else void this.press(this.views.thingAt(place));
+        },
+      },
+      signal,
+    );
+    this.layout.mapPane.addEventListener(
+      "click",
+      (event) => {
+        const box = this.layout.map.getBoundingClientRect();
+        // A small map is only looked at; pressing it makes it large.
+        if (!this.views.mapIsMain && box.width < 240) this.views.swap();
+        else void this.press(this.views.thingOnMap({ x: event.clientX - box.left, y: event.clientY - box.top }));
+        this.layout.stage.focus({ preventScroll: true });
+      },
+      { signal },
+    );
+  }
+
+  // --- time ------------------------------------------------------------------------------------------------------
+
+  private frame(now: number): void {
+    const seconds = Math.min(0.1, (now - this.last) / 1000 || 0);
+    this.last = now;
+    const before = this.home.own.pose === null ? null : { ...this.home.own.pose };
+    if (before !== null && !this.over) {
+      const control = this.steering.control(before.yaw);
+      this.steering.report(control, now);
+      this.home.advance(control, seconds, now, this.roundTrip);
+      this.tutorial?.moved(before, this.home.own.pose!, control);
+    }
+    const looked = this.views.draw(now, seconds);
+    if (looked === null) return;
+    this.actions.show(choicesInReach(this.home, this.names));
+    this.showTargets(looked);
+    this.task.showSaved(!this.outbox.late(now));
+  }
+
+  private showTargets({ primary, articulated }: Targets): void {
+    const { home, names, layout } = this;
+    const held = home.held(home.human);
+    layout.hand.textContent = held === null ? "" : `In your hand: ${names.of(home.objectName(held.index))}`;
+    const first = primary === null ? null : this.wouldDo(primary);
+    const door = articulated === null ? null : openOrClose(home, names, articulated);
+    layout.primary.textContent = first?.label ?? (held === null ? "Pick up" : "Put down");
+    layout.primary.disabled = first === null;
+    layout.second.textContent = door?.label ?? "Open";
+    layout.second.disabled = door === null;
+    this.views.showHint(first?.label ?? null, door?.label ?? null);
+  }
+
+  private wouldDo(thing: Thing): Choice | null {
+    const { home, names } = this;
+    if (thing.kind === "furniture") return placesAt(home, names, thing.index)[0] ?? null;
+    if (thing.kind !== "object") return null;
+    return home.held(home.human) === null ? pick(home, names, thing.index) : placeBeside(home, names, thing.index);
+  }
+}

@@ -1,0 +1,140 @@
+/** The two views of a play, which of them is the large one, and what is marked in them. */
+
+import type { Names } from "../acting/names.ts";
+import { targetsOf, type Targets } from "../acting/targets.ts";
+import { setText, wantsStillness } from "../dom.ts";
+import { FloorPlan } from "../drawing/floor_plan.ts";
+import { HomeModel, type Marked, type Thing } from "../drawing/home_model.ts";
+import { GLANCE, StageView } from "../drawing/stage_view.ts";
+import type { LiveHome } from "../home/live_home.ts";
+import type { PlayLayout } from "./layout.ts";
+
+/** Looking for what is meant, casting rays and writing buttons: often enough to feel at once. */
+const LOOK_EVERY_MS = 100;
+const PLAN_EVERY_MS = 66;
+const NOTHING: Marked = { objects: new Set(), furniture: new Set(), target: null };
+
+interface Place {
+  x: number;
+  y: number;
+}
+
+export class PlayViews {
+  /** null where the browser has no WebGL; the map is then all there is. */
+  readonly firstPerson: StageView | null;
+  targets: Targets = { primary: null, articulated: null };
+  private readonly model: HomeModel;
+  private readonly plan: FloorPlan;
+  private readonly layout: PlayLayout;
+  private readonly home: LiveHome;
+  private pointed: Place | null = null;
+  private lookedAt = -Infinity;
+  private plannedAt = -Infinity;
+  private drawnAt = 0;
+  private marked: Marked = NOTHING;
+
+  constructor(layout: PlayLayout, home: LiveHome, names: Names) {
+    this.layout = layout;
+    this.home = home;
+    this.model = new HomeModel(home, wantsStillness());
+    this.plan = new FloorPlan(layout.map, home, (name) => names.of(name));
+    this.firstPerson = this.makeStage();
+    if (this.firstPerson === null) layout.element.classList.add("map-main", "map-only");
+  }
+
+  get mapIsMain(): boolean {
+    return this.layout.element.classList.contains("map-main");
+  }
+
+  get pitch(): number {
+    return this.firstPerson?.pitch ?? GLANCE;
+  }
+
+  set pitch(value: number) {
+    if (this.firstPerson !== null) this.firstPerson.pitch = value;
+  }
+
+  swap(): void {
+    if (this.firstPerson === null) return;
+    const main = this.layout.element.classList.toggle("map-main");
+    this.layout.stage.setAttribute("aria-description", main ? "The map is the large view now." : "");
+    this.plannedAt = -Infinity;
+  }
+
+  pointAt(place: Place | null): void {
+    this.pointed = place;
+  }
+
+  thingAt(place: Place): Thing | null {
+    return this.firstPerson?.thingAt(place) ?? null;
+  }
+
+  thingOnMap(place: Place): Thing | null {
+    return this.plan.thingAt(place);
+  }
+
+  /** Draw what is due; returns the targets where they were looked for again, else null. */
+  draw(now: number, seconds: number): Targets | null {
+    this.drawnAt += seconds;
+    if (this.firstPerson !== null && this.firstPerson.pace.due(now)) {
+      this.model.follow(now, this.drawnAt);
+      this.drawnAt = 0;
+      this.firstPerson.draw(now);
+    }
+    if (now - this.plannedAt >= PLAN_EVERY_MS) {
+      this.plannedAt = now;
+      this.plan.draw(now, this.marked);
+    }
+    if (now - this.lookedAt < LOOK_EVERY_MS) return null;
+    this.lookedAt = now;
+    return this.look();
+  }
+
+  /** Say beside the thing what a key would do to it. */
+  showHint(first: string | null, door: string | null): void {
+    const { hint } = this.layout;
+    const { primary, articulated } = this.targets;
+    const thing: Thing | null = primary ?? (articulated === null ? null : { kind: "furniture", index: articulated });
+    const middle = thing === null ? null : this.model.middleOf(thing);
+    const place = middle === null || this.mapIsMain ? null : (this.firstPerson?.project(middle) ?? null);
+    hint.hidden = place === null;
+    if (place === null) return;
+    const lines = [first === null ? "" : `Space  ${first}`, door === null ? "" : `⇧ Space  ${door}`];
+    setText(hint, lines.filter(Boolean).join("\n"));
+    // Beside the thing, but never out of the picture.
+    const { clientWidth: width, clientHeight: height } = this.layout.view;
+    const x = Math.max(8, Math.min(width - hint.offsetWidth - 8, place.x + 18));
+    const y = Math.max(8, Math.min(height - hint.offsetHeight - 8, place.y - hint.offsetHeight - 10));
+    hint.style.transform = `translate(${Math.round(x)}px, ${Math.round(y)}px)`;
+  }
+
+  dispose(): void {
+    this.firstPerson?.dispose();
+    this.model.dispose();
+  }
+
+  private look(): Targets {
+    const pose = this.home.own.pose;
+    if (pose === null) return this.targets;
+    const pointed = this.pointed === null || this.mapIsMain ? null : this.thingAt(this.pointed);
+    this.targets = targetsOf(this.home, pose, this.pitch, pointed, (thing) => this.model.middleOf(thing));
+    const { primary, articulated } = this.targets;
+    const target: Thing | null = primary ?? (articulated === null ? null : { kind: "furniture", index: articulated });
+    this.marked = {
+      objects: new Set(this.home.reach.objects),
+      furniture: new Set(this.home.reach.furniture),
+      target,
+    };
+    this.model.mark(this.marked);
+    this.layout.stage.classList.toggle("pointing", pointed !== null && pointed.kind !== "wall" && pointed.kind !== "agent");
+    return this.targets;
+  }
+
+  private makeStage(): StageView | null {
+    try {
+      return new StageView(this.layout.view, this.layout.partnerView, this.home, this.model);
+    } catch {
+      return null;
+    }
+  }
+}

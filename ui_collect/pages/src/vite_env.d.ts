@@ -1,0 +1,2 @@
+/** Style sheets are imported for what the build does with them. */
+declare module "*.css";
