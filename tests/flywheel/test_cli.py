@@ -178,6 +178,7 @@ def test_the_module_is_the_command() -> None:
     assert done.stdout == flywheel("--version").stdout
 
 
+@pytest.mark.slow
 def test_doctor_prints_plain_json() -> None:
     done = flywheel("doctor", "--json", OPENAI_API_KEY="sk-never-shown")
     assert done.returncode == 0, done.stderr

@@ -47,6 +47,7 @@ def _version(result: dg.ExecuteInProcessResult, asset: str) -> str:
     return (_made(result, asset).tags or {})["dagster/data_version"]
 
 
+@pytest.mark.slow
 def test_data_are_made_once_and_versions_follow_them(run: Run, tmp_path: Path) -> None:
     first = run(DATA)
     assert first.success
@@ -83,6 +84,7 @@ def test_data_are_made_once_and_versions_follow_them(run: Run, tmp_path: Path) -
     assert _made(changed, "teacher_rollouts").metadata["played now"].value == 8
 
 
+@pytest.mark.slow
 def test_a_smaller_episode_set_teaches_less(run: Run, tmp_path: Path) -> None:
     run(DATA)
     smaller = run(["household_episodes", "distilled_samples"], "episodes.train=5")
@@ -111,6 +113,7 @@ def test_mistakes_fail_once_with_one_line(assets: list[str], overrides: list[str
     assert not [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
 
 
+@pytest.mark.slow
 def test_leaked_samples_stop_what_follows(run: Run, tmp_path: Path) -> None:
     from hitl_ops.contracts.episode import read_episodes, write_episodes
 

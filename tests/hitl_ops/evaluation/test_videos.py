@@ -52,6 +52,7 @@ def test_a_trace_of_another_world_is_refused(played: tuple[Episode, Path]) -> No
         list(replay(played[0], trace, 50))
 
 
+@pytest.mark.slow
 def test_three_videos_of_the_picked_episodes(played: tuple[Episode, Path], tmp_path: Path) -> None:
     episode, traces = played
     picks = VideoPicks(best=episode.episode_id, median=episode.episode_id, worst=episode.episode_id)

@@ -35,7 +35,6 @@ class Seen:
     asked: int = 0
     recomputed: bool = False
     compiled: int = 0
-    cpu: bool = False
     checkpoints: list[str] = field(default_factory=list)
 
     @property
@@ -75,7 +74,7 @@ def watch(tmp_path: Path, samples_file: Write, monkeypatch: pytest.MonkeyPatch) 
         count += 1
         seen = Seen(tmp_path / f"run{count}", None)  # type: ignore[arg-type]
         adamw, checkpointing = torch.optim.AdamW, PreTrainedModel.gradient_checkpointing_enable
-        forward, accelerate = loss_module.weighted_loss, loop.Accelerator
+        forward = loss_module.weighted_loss
 
         def spy_adamw(groups: list[dict[str, Any]], **options: Any) -> torch.optim.AdamW:
             seen.adamw = options
@@ -99,10 +98,6 @@ def watch(tmp_path: Path, samples_file: Write, monkeypatch: pytest.MonkeyPatch) 
             seen.recomputed = True
             checkpointing(self, *args, **options)
 
-        def spy_accelerate(**options: Any) -> Any:
-            seen.cpu = options["cpu"]
-            return accelerate(**options)
-
         def spy_compile(model: Any) -> int:
             # Compiling takes a minute; what it does is tested in test_compilation.py.
             seen.compiled += 1
@@ -112,7 +107,6 @@ def watch(tmp_path: Path, samples_file: Write, monkeypatch: pytest.MonkeyPatch) 
             patch.setattr(torch.optim, "AdamW", spy_adamw)
             patch.setattr(loop, "weighted_loss", spy_forward)
             patch.setattr(PreTrainedModel, "gradient_checkpointing_enable", spy_checkpointing)
-            patch.setattr(loop, "Accelerator", spy_accelerate)
             patch.setattr(compilation, "compile_layers", spy_compile)
             seen.summary = sft.train(config, samples, seen.out)
         seen.checkpoints = sorted(p.name for p in (seen.out / "checkpoints").iterdir())
@@ -167,7 +161,6 @@ CASES: dict[str, tuple[dict[str, Any], Any, Callable[[Seen], Any], Any]] = {
     "precision": ({}, "bf16", lambda s: s.dtypes, {torch.bfloat16}),
     "compile": ({}, True, lambda s: s.compiled, 1),
     "gradient_checkpointing": ({}, True, lambda s: s.recomputed, True),
-    "device": ({"device": "auto"}, "cpu", lambda s: s.cpu, True),
     "validation_fraction": ({}, 0.4, lambda s: s.summary.validation_episodes, 2),
     "eval_every": ({}, 2, lambda s: [line["step"] for line in s.log if "validation_loss" in line], [2, 4]),
     "early_stop_patience": (LONG, 1, lambda s: s.summary.stopped_early, True),
@@ -197,7 +190,14 @@ CASES: dict[str, tuple[dict[str, Any], Any, Callable[[Seen], Any], Any]] = {
     "tiny.tie_embeddings": ({}, False, lambda s: s.base["tie_word_embeddings"], False),
 }
 # Seen by what they refuse; each has a test below or in the file named.
-ELSEWHERE = {"base": "below", "max_length": "test_sft.py", "overlong": "test_sample_reader.py", "tiny": "", "lora": ""}
+ELSEWHERE = {
+    "base": "below",
+    "device": "below",
+    "max_length": "test_sft.py",
+    "overlong": "test_sample_reader.py",
+    "tiny": "",
+    "lora": "",
+}
 
 
 def with_value(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
@@ -251,3 +251,23 @@ def test_max_length_and_overlong_reach_the_samples(tmp_path: Path, samples_file:
     assert (whole.overlong_dropped, whole.overlong_truncated) == (0, 0)
     assert dropped.overlong_dropped == cut.overlong_truncated > 0
     assert cut.train_samples == whole.train_samples > dropped.train_samples
+
+
+def test_device_cpu_leaves_an_accelerator_alone(config_of: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hitl_ops.training import loop
+
+    told: list[bool] = []
+
+    class Told(Exception):
+        """Where there is no accelerator, Accelerate cannot be asked to go on."""
+
+    def hear(**options: Any) -> None:
+        told.append(options["cpu"])
+        raise Told
+
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(loop, "Accelerator", hear)
+    for device in ("auto", "cpu"):
+        with pytest.raises(Told):
+            loop.open_accelerator(config_of(device=device))
+    assert told == [False, True]

@@ -81,6 +81,7 @@ def config(config_of: Configure) -> TrainConfig:
     return config_of(max_steps=24, checkpoint_every=2, eval_every=5, keep="best")
 
 
+@pytest.mark.slow
 def test_killed_at_five_moments(tmp_path: Path, samples_file: Write, config_of: Configure) -> None:
     kill_and_resume(5, tmp_path, samples_file(), config(config_of))
 
