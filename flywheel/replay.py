@@ -50,7 +50,7 @@ def _logs(what: str) -> list[Path]:
     if path.is_file():
         return [path]
     folders = [path] if path.is_dir() else []
-    if not folders and what.isalnum():
+    if not folders and what.replace("-", "").isalnum():
         root = Store.from_environment().root
         folders = [folder for program in PROGRAMS for folder in sorted(root.glob(f"{program}/*/sessions/{what}"))]
     if not folders:

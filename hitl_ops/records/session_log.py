@@ -375,17 +375,16 @@ class SessionLogWriter:
         """Make everything durable and let go of the file; closing twice is harmless.
 
         Raises:
-            UserError: the last events could not be made durable.
+            UserError: the last events could not be made durable. They are kept: close again once there is room.
         """
         with self._taking_in:
             self._closed = True
-        sound = self.flush()
+        if not self.flush() and self._error is not None:
+            raise self._error
         with self._writing:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
                 self._descriptor = -1
-        if not sound and self._error is not None:
-            raise self._error
 
     def __enter__(self) -> SessionLogWriter:
         return self

@@ -34,6 +34,12 @@ from hitl_ops.worlds.household.prompts import AgentView, PromptStyle
 from hitl_ops.worlds.household.reach import things_in_reach
 from hitl_ops.worlds.household.world import Control, Finished, HouseholdWorld
 
+ACTS_AT_MOST = 400
+"""Acts of the person in one play: far more than anybody needs, and a bound on what prompts grow to."""
+OVERRIDES_AT_MOST = 100
+"""Times a person may decide for the partner in one play."""
+TOO_MANY = "Too many actions in this play."
+"""Answer to an act beyond the bound; it is not carried out."""
 _ENDED_BY: dict[FinishReason, EndedBy] = {
     "person": "person",
     "time": "time",
@@ -119,6 +125,7 @@ class LiveSession:
         self._walks = False
         self._controls: dict[int, Control] | None = None
         self._act_seq = -1
+        self._acts = 0
         self._answers: list[Answer] = []
         self._reach: tuple[tuple[object, ...], list[str]] | None = None
         self._settle()
@@ -173,7 +180,7 @@ class LiveSession:
             case DecisionEvent():
                 self._partner.decide(event)
             case OverrideEvent():
-                if self._is_news(event.seq):
+                if self._is_news(event.seq) and len(self.corrections) < OVERRIDES_AT_MOST:
                     self._partner.override(event, event.by or self.person_id.removeprefix("human:"))
             case PauseEvent():
                 self.paused = True
@@ -235,6 +242,10 @@ class LiveSession:
         self._controls = None if control == _STILL else {self.human: control}
 
     def _act(self, event: ActEvent) -> None:
+        self._acts += 1
+        if self._acts > ACTS_AT_MOST:
+            self._answers.append(Answer(event.seq, event.action, TOO_MANY, self.tick))
+            return
         if self.world.busy(self.human):
             self._break_off()
         self._act_seq = event.seq
@@ -313,7 +324,8 @@ class LiveSession:
     def reachable(self) -> list[str]:
         """Objects, then furniture, that the person can do something with from where it stands, with what it holds.
 
-        Costs next to nothing while the person stands still and nothing changes.
+        Costs next to nothing while the person stands still and nothing changes: it is the same list then, not to be
+        written to.
         """
         state = self.world.state
         body = state.facts.agents[self.human]

@@ -304,13 +304,16 @@ def test_a_sync_that_fails_is_not_taken_for_durable(
     def broken(_descriptor: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(session_log.os, "fdatasync", broken)
-    writer.append(act(0))
-    soon(lambda: writer.error is not None)
-    assert writer.durable_n == -1
-    with pytest.raises(UserError, match="cannot be written"):
-        writer.close()
-    assert read_session_log(path).events == []
+    with monkeypatch.context() as patched:
+        patched.setattr(session_log.os, "fdatasync", broken)
+        writer.append(act(0))
+        soon(lambda: writer.error is not None)
+        assert writer.durable_n == -1
+        with pytest.raises(UserError, match="cannot be written"):
+            writer.close()
+        assert read_session_log(path).events == []
+    writer.close()
+    assert (writer.durable_n, read_session_log(path).events) == (0, [act(0)])
 
 
 def test_a_limit_on_the_files_size_ends_at_a_whole_line(tmp_path: Path, flusher: LogFlusher) -> None:
