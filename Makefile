@@ -30,6 +30,7 @@ up: $(READY) ## everything at once: the graph, the runs, the experiments
 	@$(BIN)/flywheel up
 
 test: lint ## the whole suite
+	@$(PYTHON3) bootstrap.py --tests
 	@$(PYTEST)
 
 check: lint ## what is quick: style, types, import directions, fast tests

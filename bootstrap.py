@@ -3,7 +3,7 @@
 
 Needs nothing but a Python 3.8 or newer to start from. Run it as often as you like: each step leaves a stamp with a
 hash of what it was made from in ``.venv/.stamps`` and is skipped as long as that has not changed. The Makefile calls
-it before every target.
+it before every target; ``--tests`` adds what only the tests need.
 
 The page people play on is built here too, with Node taken from a wheel. Everything else works without it, so a build
 that fails is said and does not stop the rest.
@@ -198,6 +198,25 @@ def install_system_libraries() -> None:
         missing["libgl1-mesa-dri"] = "images are drawn by PyBullet, more slowly"
     if not (shutil.which("g++") or shutil.which("clang++")):
         missing["g++"] = "PyBullet cannot be compiled"
+    install_with_apt(missing)
+
+
+def install_test_programs() -> None:
+    """The browser and the database that tests run for real; tests that lack theirs say so and are skipped."""
+    missing = {}
+    if not (shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")):
+        missing["chromium"] = "the pages are not tested"
+    if not (shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))):
+        missing["postgresql"] = "the label store is tested on SQLite alone"
+    install_with_apt(missing)
+
+
+def install_with_apt(missing: dict[str, str]) -> None:
+    """Install Debian packages where we may; elsewhere say what the lack of each means.
+
+    Args:
+        missing: package → what does not work without it.
+    """
     if not missing or sys.platform != "linux":
         return
     names = sorted(missing)
@@ -276,6 +295,8 @@ def main() -> None:
             step("flywheel", project, lambda: install_flywheel(uv))
             step("page", stamps["page"], build_page)
             say(f"ready after {time.monotonic() - started:.0f} s")
+        if "--tests" in sys.argv[1:]:
+            install_test_programs()
         (VENV / ".ready").touch()
 
 
