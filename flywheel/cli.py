@@ -23,6 +23,7 @@ from flywheel.demo import demo
 from flywheel.doctor import doctor
 from flywheel.episodes import episodes
 from flywheel.evaluate import evaluate
+from flywheel.people import people
 from flywheel.processes import is_first, leave_after_the_first
 from flywheel.promote import promote
 from flywheel.replay import replay
@@ -61,6 +62,7 @@ app.command()(evaluate)
 app.command()(promote)
 app.command()(rollback)
 app.command()(collect)
+app.command()(people)
 app.command()(replay)
 app.command()(bench)
 
