@@ -135,6 +135,7 @@ class Flow:
             self._refuse(sitting, "not_now", "There is no play to act in.")
             return
         play_id, seq = play.play_id, message.seq
+        play.next_seq = max(play.next_seq, seq + 1)
         operation: worker.ClientOp
         if isinstance(message, protocol.Input):
             operation = worker.Input(

@@ -27,6 +27,7 @@ class LivePlay:
         opened: what the page needs to draw it, once a worker has it.
         ready: set once it is opened, or cannot be (``refused`` says why).
         over: how it ended; ``ended`` is set with it.
+        next_seq: the number after the highest one passed on to the worker since this server has it.
         closed: set once its record is published (or could not be) and its outcome stored.
     """
 
@@ -43,11 +44,12 @@ class LivePlay:
     over: Over | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
+    next_seq: int = 0
 
     def message(self, *, of: int, attempts: int, resumed: bool) -> EpisodeMessage:
         """What the page is told of it, once a worker has opened it."""
         assert self.opened is not None
-        drawn = self.opened.model_dump(exclude={"resumed", "seconds"})
+        drawn = self.opened.model_dump(exclude={"resumed", "seconds", "next_seq"})
         return EpisodeMessage(
             index=self.index,
             episode_number=self.episode_number,
@@ -56,6 +58,7 @@ class LivePlay:
             attempts_allowed=attempts,
             tutorial=self.tutorial,
             resumed=resumed,
+            next_seq=max(self.next_seq, self.opened.next_seq),
             **drawn,
         )
 
