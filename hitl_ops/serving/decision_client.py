@@ -68,9 +68,9 @@ class DecisionClient:
             }
         )
         self._next_id += 1
-        self._asked[request.id] = time.monotonic()
-        if not self._send(request.model_dump()):
-            del self._asked[request.id]
+        if self._send(request.model_dump()):
+            self._asked[request.id] = time.monotonic()
+        else:
             self._lost.append(DecisionRefused(id=request.id, reason="the decision server is away", lasting=False))
         return request.id
 

@@ -83,6 +83,7 @@ class DecisionServer:
         self._deciding = ThreadPoolExecutor(1, "decide", self._set_threads)
         self._loading = ThreadPoolExecutor(1, "load", self._set_threads)
         self._to_forget: set[str] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     def _set_threads(self) -> None:
         import torch
@@ -112,6 +113,9 @@ class DecisionServer:
             server.close()
             for task in tasks:
                 task.cancel()
+            for writer in self._connections.values():
+                writer.close()
+            await asyncio.gather(*tasks, *self._connections, return_exceptions=True)
             self._deciding.shutdown(wait=True, cancel_futures=True)
             self._loading.shutdown(wait=False, cancel_futures=True)
             with contextlib.suppress(FileNotFoundError):
@@ -254,6 +258,9 @@ class DecisionServer:
                 return
             writer.write(pack(message))
 
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections[task] = writer
         buffer = MessageBuffer(REQUEST_BYTES)
         try:
             while data := await reader.read(_CHUNK):
@@ -262,6 +269,7 @@ class DecisionServer:
         except (WireError, ValidationError, ConnectionError) as error:
             print(f"decisions: a connection is closed ({_one_line(error)})", file=sys.stderr, flush=True)
         finally:
+            del self._connections[task]
             writer.close()
 
     def _take(self, message: Any, answer: Callable[[Any], None]) -> None:
