@@ -181,7 +181,7 @@ class Page {
         this.retryTimer = window.setTimeout(() => this.notices.warn("Connecting …"), SLOW_CONNECTION_MS);
         return;
       case "waiting": {
-        this.play?.latency(null);
+        this.play?.offline();
         const seconds = Math.ceil(((retryAt ?? 0) - performance.now()) / 1000);
         const when = seconds > 2 ? ` Trying again in ${seconds} s.` : " Trying again …";
         return this.notices.warn(`The connection is lost. Nothing you did is gone.${when}`, hurry);

@@ -54,6 +54,13 @@ export function listenToKeys(steering: Steering, commands: KeyCommands, signal: 
     },
     { signal },
   );
+  document.addEventListener(
+    "visibilitychange",
+    () => {
+      if (document.hidden) steering.releaseAll();
+    },
+    { signal },
+  );
   // A key let go while another window has the focus is never heard of.
   window.addEventListener("blur", () => steering.releaseAll(), { signal });
 }

@@ -4,6 +4,24 @@ import type { EpisodeMessage } from "../wire/protocol.ts";
 
 const NUMBER = /_(\d+)$/;
 
+/** What somebody does, and has done. */
+const VERBS: Record<string, readonly [string, string]> = {
+  Navigate: ["walks to", "walked to"],
+  Explore: ["looks around", "looked around"],
+  Pick: ["picks up", "picked up"],
+  Place: ["puts", "put"],
+  Rearrange: ["brings", "brought"],
+  Open: ["opens", "opened"],
+  Close: ["closes", "closed"],
+  Clean: ["cleans", "cleaned"],
+  Fill: ["fills", "filled"],
+  Pour: ["pours into", "poured into"],
+  PowerOn: ["switches on", "switched on"],
+  PowerOff: ["switches off", "switched off"],
+  Wait: ["waits", "waited"],
+  Done: ["thinks all is done", "said that all is done"],
+};
+
 export class Names {
   private readonly spoken = new Map<string, string>();
 
@@ -23,6 +41,13 @@ export class Names {
     return this.spoken.get(name) ?? words(name);
   }
 
+  /** A piece of furniture where one sees which room it is in: "coffee table", not "living room coffee table". */
+  short(name: string, room: string): string {
+    const prefix = `${this.of(kindOf(room))} `;
+    const said = this.of(name);
+    return said.startsWith(prefix) ? said.slice(prefix.length) : said;
+  }
+
   /** A sentence of the server's with the names in it as people say them. */
   inText(text: string): string {
     return text.replace(/\b(?:[a-z]+_)+\d+\b/g, (name) => this.of(name));
@@ -30,43 +55,24 @@ export class Names {
 
   /** `Pick[mug_1]` as what somebody does: "picks up the mug". */
   doing(action: string): string {
+    return this.sentence(action, 0);
+  }
+
+  /** `Pick[mug_1]` as what somebody has done: "picked up the mug". */
+  did(action: string): string {
+    return this.sentence(action, 1);
+  }
+
+  private sentence(action: string, tense: 0 | 1): string {
     const { tool, args } = parseAction(action);
+    const verb = VERBS[tool]?.[tense];
+    if (verb === undefined) return action;
     const [first = "", relation = "", place = "", constraint = "", beside = ""] = args;
-    const thing = `the ${this.of(first)}`;
-    switch (tool) {
-      case "Navigate":
-        return `walks to ${thing}`;
-      case "Explore":
-        return `looks around the ${this.of(first)}`;
-      case "Pick":
-        return `picks up ${thing}`;
-      case "Place":
-      case "Rearrange": {
-        const where = `${relation === "within" ? "in" : "on"} the ${this.of(place)}`;
-        const next = constraint === "next_to" ? `, next to the ${this.of(beside)}` : "";
-        return `${tool === "Place" ? "puts" : "brings"} ${thing} ${where}${next}`;
-      }
-      case "Open":
-        return `opens ${thing}`;
-      case "Close":
-        return `closes ${thing}`;
-      case "Clean":
-        return `cleans ${thing}`;
-      case "Fill":
-        return `fills ${thing}`;
-      case "Pour":
-        return `pours into ${thing}`;
-      case "PowerOn":
-        return `switches on ${thing}`;
-      case "PowerOff":
-        return `switches off ${thing}`;
-      case "Wait":
-        return "waits";
-      case "Done":
-        return "thinks all is done";
-      default:
-        return action;
-    }
+    if (!first) return verb;
+    let text = `${verb} the ${this.of(first)}`;
+    if (place) text += ` ${relation === "within" ? "in" : "on"} the ${this.of(place)}`;
+    if (constraint === "next_to") text += `, next to the ${this.of(beside)}`;
+    return text;
   }
 }
 

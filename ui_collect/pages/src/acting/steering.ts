@@ -25,6 +25,12 @@ export class Steering {
     this.send = send;
   }
 
+  /** Whether the person steers just now. */
+  get busy(): boolean {
+    const { forward, strafe, turn } = this.stick;
+    return this.held.size > 0 || forward !== 0 || strafe !== 0 || turn !== 0;
+  }
+
   press(key: SteeringKey): void {
     this.wanted = null;
     this.held.add(key);
@@ -52,6 +58,8 @@ export class Steering {
     this.held.clear();
     this.stick = { ...STILL };
     this.wanted = null;
+    // At once: a hidden page draws no further frame that would tell.
+    this.report(STILL, performance.now());
   }
 
   /** What the person does now, given where they face. */

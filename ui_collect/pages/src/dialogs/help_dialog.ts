@@ -30,7 +30,7 @@ export function showHelp(): Promise<true | null> {
     body: () => [
       h(
         "dl",
-        { class: "keys" },
+        { class: "keys double" },
         ...KEYS.flatMap(([keys, what]) => [
           // Keys pressed together are joined by a plus; alternatives only stand side by side.
           h("dt", {}, ...keys.flatMap((key, i) => [i ? (keys[0] === "Shift" ? " + " : " ") : null, h("kbd", { text: key })])),
@@ -45,10 +45,6 @@ export function showHelp(): Promise<true | null> {
           "decides for itself. If it is about to do the wrong thing, tell it what to do instead.",
       }),
     ],
-    actions: (done) => {
-      const close = button("Back to the task", "primary", () => done(true));
-      close.dataset["first"] = "";
-      return [close];
-    },
+    actions: (done) => [button("Back to the task", "primary", () => done(true))],
   });
 }

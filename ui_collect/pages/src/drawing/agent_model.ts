@@ -13,16 +13,14 @@ const HAND_HEIGHT = 1.14;
 
 export class AgentModel {
   readonly group = new Group();
-  private readonly trunk: Mesh;
   private readonly hanging: Mesh;
   private readonly raised: Mesh;
-  private readonly shadow: Mesh;
 
   constructor(agent: number) {
     const color = agentColor(agent);
     const sleeve: Color = [0.82 * color[0], 0.82 * color[1], 0.82 * color[2]];
     const arm = (side: number): Part => solid("cylinder", [0, 1.02, side * 0.22], [0.1, 0.6, 0.1], sleeve);
-    this.trunk = mesh([
+    const trunk = mesh([
       solid("cylinder", [0, 0.36, 0], [0.26, 0.72, 0.26], AGENT_LEGS),
       solid("cylinder", [0, 1, 0], [0.36, 0.62, 0.36], color),
       solid("sphere", [0, 1.3, 0], [0.36, 0.36, 0.36], color),
@@ -32,9 +30,7 @@ export class AgentModel {
     ]);
     this.hanging = mesh([arm(1)]);
     this.raised = mesh([solid("box", [0.2, HAND_HEIGHT - 0.04, HAND_ASIDE], [0.5, 0.08, 0.08], sleeve)]);
-    this.shadow = shadow();
-    this.group.add(this.trunk, this.hanging, this.raised, this.shadow);
-    for (const part of [this.trunk, this.hanging, this.raised]) part.userData["thing"] = { kind: "agent", index: agent };
+    this.group.add(trunk, this.hanging, this.raised, shadow());
   }
 
   follow(pose: Pose, holding: boolean): void {
@@ -42,14 +38,6 @@ export class AgentModel {
     this.group.rotation.y = pose.yaw;
     this.hanging.visible = !holding;
     this.raised.visible = holding;
-  }
-
-  /** From its own eyes an agent sees nothing of itself but the arm that holds something. */
-  asSeenByItself(itself: boolean): void {
-    this.trunk.visible = !itself;
-    this.shadow.visible = !itself;
-    if (itself) this.hanging.visible = false;
-    else this.hanging.visible = !this.raised.visible;
   }
 }
 

@@ -1,5 +1,6 @@
 /** The home from above, drawn flat: legible at a glance, also where there is no WebGL. */
 
+import type { Names } from "../acting/names.ts";
 import type { LiveHome } from "../home/live_home.ts";
 import { footprint, homeBounds, roomAt, type Part, type Rectangle, type Vec2, type Vec3 } from "../wire/scene_types.ts";
 import { handOf } from "./agent_model.ts";
@@ -19,7 +20,7 @@ const TOUCH_PX = 16;
 export class FloorPlan {
   readonly canvas: HTMLCanvasElement;
   private readonly home: LiveHome;
-  private readonly names: (name: string) => string;
+  private readonly names: Names;
   private readonly ground = document.createElement("canvas");
   private readonly bounds: Rectangle;
   private scale = 1;
@@ -27,7 +28,7 @@ export class FloorPlan {
   private top = 0;
   private ratio = 1;
 
-  constructor(canvas: HTMLCanvasElement, home: LiveHome, names: (name: string) => string) {
+  constructor(canvas: HTMLCanvasElement, home: LiveHome, names: Names) {
     this.canvas = canvas;
     this.home = home;
     this.names = names;
@@ -130,7 +131,7 @@ export class FloorPlan {
     context.textAlign = "center";
     context.textBaseline = "middle";
     for (const room of this.home.episode.scene.rooms) {
-      const text = this.names(room.name);
+      const text = this.names.of(room.name);
       const [x0, z0, x1, z1] = room.bounds;
       if (context.measureText(text).width > (x1 - x0) * this.scale * 0.98) continue;
       const [x, y] = this.at((x0 + x1) / 2, (z0 + z1) / 2);
@@ -142,7 +143,7 @@ export class FloorPlan {
     context.font = `${Math.max(10, 0.155 * this.scale)}px system-ui, sans-serif`;
     for (const piece of this.home.episode.scene.furniture) {
       const [x, y] = this.at(piece.position[0], piece.position[2]);
-      this.write(context, this.names(piece.name), x, y, FAINT_INK);
+      this.write(context, this.names.short(piece.name, piece.room), x, y, FAINT_INK);
     }
   }
 
@@ -263,7 +264,7 @@ export class FloorPlan {
     for (const row of this.home.objects.values()) {
       if (row.relation === "held" || this.home.concealed(row)) continue;
       const [x, y] = this.at(row.x, row.z);
-      this.write(context, this.names(this.home.objectName(row.index)), x, y + 0.12 * this.scale + 3, INK);
+      this.write(context, this.names.of(this.home.objectName(row.index)), x, y + 0.12 * this.scale + 3, INK);
     }
     context.textBaseline = "middle";
   }

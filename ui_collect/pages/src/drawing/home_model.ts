@@ -15,6 +15,7 @@ import {
   Mesh,
   Scene,
   Color as ThreeColor,
+  type Camera,
   type ShaderMaterial,
 } from "three";
 import type { LiveHome } from "../home/live_home.ts";
@@ -55,8 +56,12 @@ interface ObjectModel {
   seen: string;
 }
 
+/** Right, up and back from the eyes, metres. */
+const HELD_AT: Vec3 = [0.36, -0.36, -0.8];
 const LEAF_THICKNESS = 0.05;
 const LEAF_SECONDS = 0.25;
+/** Furniture is a little darker towards the floor, so that large faces are not all one colour. */
+const FOOT_SHADE = 0.88;
 
 export class HomeModel {
   readonly scene = new Scene();
@@ -122,11 +127,11 @@ export class HomeModel {
   mark({ objects, furniture, target }: Marked): void {
     for (const [index, { mesh }] of this.objects) {
       const chosen = target?.kind === "object" && target.index === index;
-      mesh.material.uniforms["mark"]!.value = chosen ? 0.25 : objects.has(index) ? 0.12 : 0;
+      mesh.material.uniforms["mark"]!.value = chosen || objects.has(index) ? 0.1 : 0;
     }
     this.furniture.forEach((model, index) => {
       const chosen = target?.kind === "furniture" && target.index === index;
-      const value = chosen ? 0.22 : furniture.has(index) ? 0.07 : 0;
+      const value = chosen ? 0.08 : furniture.has(index) ? 0.03 : 0;
       model.body.material.uniforms["mark"]!.value = value;
       model.frame.visible = chosen;
     });
@@ -138,6 +143,25 @@ export class HomeModel {
       const box = model.mesh.geometry.boundingBox;
       if (box !== null) box.getCenter(this.rim.material.uniforms["middle"]!.value);
     }
+  }
+
+  /**
+   * Show what an agent holds where its own eyes see it, at the edge of the picture whichever way they look.
+   *
+   * @param eyes null: where it really is.
+   */
+  holdBefore(eyes: Camera | null, agent: number, now: number): void {
+    const row = this.home.held(agent);
+    const model = row === null ? undefined : this.objects.get(row.index);
+    if (row === null || model === undefined) return;
+    // Held so near, it would stick in whatever one stands in front of.
+    model.mesh.material.depthTest = eyes === null;
+    model.mesh.renderOrder = eyes === null ? 0 : 1;
+    if (eyes === null) return this.followHand(row, now);
+    const tall = model.mesh.geometry.boundingBox?.max.y ?? 0;
+    model.mesh.position.set(...HELD_AT).applyMatrix4(eyes.matrixWorld);
+    model.mesh.position.y -= tall / 2;
+    model.mesh.updateMatrixWorld();
   }
 
   /** Where a thing is pointed at: the middle of what is drawn of it. */
@@ -344,7 +368,8 @@ function furnitureGeometry(piece: Furniture, which: "body" | "door", states: Sta
   const lit = piece.parts.some((part) => part.role === "lamp");
   for (const part of piece.parts) {
     if ((part.role === "door") !== (which === "door")) continue;
-    solids.part(part, tinted(part.color, states, part.role === "lamp" ? 1 : lit ? 0 : UNLIT_SHARE));
+    const paint = tinted(part.color, states, part.role === "lamp" ? 1 : lit ? 0 : UNLIT_SHARE);
+    solids.part(part, paint, undefined, FOOT_SHADE);
   }
   return solids.build();
 }

@@ -38,8 +38,8 @@ export class SolidGatherer {
     return this.triangles.length === 0;
   }
 
-  /** Add a part of something that stands at `place`. */
-  part(part: Part, paint: Paint, place: Placement = HERE): void {
+  /** Add a part of something that stands at `place`; `foot` darkens its lower end. */
+  part(part: Part, paint: Paint, place: Placement = HERE, foot = 1): void {
     const [width, height] = part.size;
     const size: Vec3 =
       part.shape === "box" ? part.size : part.shape === "cylinder" ? [width, height, width] : [width, width, width];
@@ -50,7 +50,9 @@ export class SolidGatherer {
       place.origin[1] + part.center[1],
       place.origin[2] - sine * part.center[0] + cosine * part.center[2],
     ];
-    this.mesh(UNIT[part.shape], center, size, place.yaw, () => paint);
+    const { color, glow } = paint;
+    const dark: Paint = { color: [color[0] * foot, color[1] * foot, color[2] * foot], glow };
+    this.mesh(UNIT[part.shape], center, size, place.yaw, (y) => (y < center[1] ? dark : paint));
   }
 
   /** Add a box; `paintAt` may colour its lower and upper ends differently. */

@@ -12,9 +12,11 @@ import type { Vec3 } from "../wire/scene_types.ts";
 import { FramePace } from "./frame_pace.ts";
 import type { HomeModel, Thing } from "./home_model.ts";
 
-const EYE_HEIGHT = 1.5;
+export const EYE_HEIGHT = 1.5;
 /** Looking a little down brings into view what stands on a table an arm's length away. */
 export const GLANCE = (-18 * Math.PI) / 180;
+/** Metres. */
+const TOO_CLOSE = 0.6;
 const SIDEWAYS_FOV = 86;
 const TALLEST_FOV = 74;
 
@@ -63,7 +65,7 @@ export class StageView {
     aim(this.camera, own, this.pitch, width / height);
     this.renderer.setViewport(0, 0, width, height);
     this.renderer.setScissorTest(false);
-    this.renderThrough(this.camera, this.home.human);
+    this.renderThrough(this.camera, this.home.human, now);
     this.pace.drawn(now);
   }
 
@@ -94,6 +96,8 @@ export class StageView {
 
   dispose(): void {
     this.renderer.dispose();
+    // Browsers keep only so many contexts, and a session has many plays.
+    this.renderer.forceContextLoss();
   }
 
   private drawPartner(now: number): void {
@@ -107,18 +111,26 @@ export class StageView {
     this.renderer.setViewport(0, 0, width, height);
     this.renderer.setScissor(0, 0, width, height);
     this.renderer.setScissorTest(true);
-    this.renderThrough(this.partnerCamera, partner);
+    this.renderThrough(this.partnerCamera, partner, now);
     const [w, h] = [Math.floor(width * this.ratio), Math.floor(height * this.ratio)];
     if (target.width !== w || target.height !== h) [target.width, target.height] = [w, h];
     // GL counts rows from the bottom: what was drawn lies in the canvas's lower left corner.
     target.getContext("2d")?.drawImage(this.canvas, 0, this.canvas.height - h, w, h, 0, 0, w, h);
   }
 
-  private renderThrough(camera: PerspectiveCamera, agent: number): void {
-    this.model.agents[agent]?.asSeenByItself(true);
+  private renderThrough(camera: PerspectiveCamera, agent: number, now: number): void {
+    const { x, z } = camera.position;
+    // Agents walk through each other: one's own body, and one that one stands in, would fill the picture.
+    const hidden = this.model.agents.filter(
+      ({ group }, index) =>
+        group.visible && (index === agent || Math.hypot(group.position.x - x, group.position.z - z) < TOO_CLOSE),
+    );
+    for (const { group } of hidden) group.visible = false;
+    this.model.holdBefore(camera, agent, now);
     this.renderer.clear();
     this.renderer.render(this.model.scene, camera);
-    this.model.agents[agent]?.asSeenByItself(false);
+    this.model.holdBefore(null, agent, now);
+    for (const { group } of hidden) group.visible = true;
   }
 
   private fit(): void {

@@ -28,6 +28,11 @@ export class Notices {
     window.setTimeout(() => toast.remove(), SHOWN_MS[tone]);
   }
 
+  /** Take back what was said: it was about something that is over. */
+  clear(): void {
+    this.list.replaceChildren();
+  }
+
   /** Show the band, or take it away with null. */
   warn(text: string | null, action?: { label: string; run: () => void }): void {
     this.band.hidden = text === null;

@@ -108,7 +108,7 @@ function tools(commands: PlayCommands): HTMLElement {
   return h(
     "nav",
     { class: "tools", attrs: { "aria-label": "Commands" } },
-    tool("Go to…", "N", commands.navigate),
+    tool("Go to…", "N", commands.navigate, "plain elsewhere"),
     tool("Map", "M", commands.swapMap),
     tool("Help", "H", commands.help),
     tool("Skip", "Esc", commands.skip),

@@ -11,7 +11,7 @@ import {
   type Choice,
 } from "../acting/choices.ts";
 import { listenToKeys } from "../acting/keyboard.ts";
-import { Names, answerText, capitalized, succeeded } from "../acting/names.ts";
+import { Names, answerText, capitalized, parseAction, succeeded } from "../acting/names.ts";
 import { listenToPointer } from "../acting/pointer.ts";
 import { Steering } from "../acting/steering.ts";
 import type { Targets } from "../acting/targets.ts";
@@ -20,7 +20,9 @@ import { chosen, closeDialog, confirmed, dialogIsOpen } from "../dialogs/dialog.
 import { showHelp } from "../dialogs/help_dialog.ts";
 import { askWhereTo } from "../dialogs/navigate_dialog.ts";
 import type { Thing } from "../drawing/home_model.ts";
+import { GLANCE } from "../drawing/stage_view.ts";
 import { LiveHome } from "../home/live_home.ts";
+import { wrapped } from "../home/pose.ts";
 import { ActionsPanel } from "../panels/actions_panel.ts";
 import { MissingPanel } from "../panels/missing_panel.ts";
 import type { Notices } from "../panels/notices.ts";
@@ -36,8 +38,6 @@ import { TutorialWatch } from "./tutorial_watch.ts";
 
 /** Until it is answered, or this long, a second press of the same key is taken for a slip. */
 const ANSWER_MS = 1500;
-const LOOK_UP = 0.6;
-const LOOK_DOWN = -1.2;
 
 export class Play {
   readonly index: number;
@@ -59,7 +59,9 @@ export class Play {
   private asked: { seq: number; at: number } | null = null;
   private decision: number | null = null;
   private partnerAction = "";
+  private complete = false;
   private over = false;
+  private online = true;
 
   constructor(episode: EpisodeMessage, notices: Notices, send: (message: ClientMessage) => boolean) {
     this.index = episode.index;
@@ -67,7 +69,9 @@ export class Play {
     this.names = new Names(episode);
     this.notices = notices;
     this.outbox = new Outbox(episode.next_seq, send);
-    this.steering = new Steering((control) => this.outbox.post({ type: "input", ...control }));
+    this.steering = new Steering((control) => {
+      if (!this.over && this.online) this.outbox.post({ type: "input", ...control });
+    });
     this.task = new TaskPanel(episode);
     this.partner = new PartnerPanel(this.names, () => void this.overridePartner());
     this.actions = new ActionsPanel(
@@ -116,13 +120,19 @@ export class Play {
     closeDialog();
     this.views.dispose();
     this.notices.warn(null);
+    this.notices.clear();
   }
 
   // --- what the server says --------------------------------------------------------------------------------------
 
   keyframe(frame: Keyframe, now: number): void {
     this.home.apply(frame, now, this.roundTrip);
+    const complete = this.home.progress.success;
     if (frame.progress) this.task.showProgress(this.home.progress);
+    if (complete && !this.complete && !this.home.progress.over && this.tutorial === null) {
+      this.notices.say("Everything is done. Finish the task with F, or with the button.", "good");
+    }
+    this.complete = complete;
     if (this.home.progress.over && !this.over) {
       this.over = true;
       this.steering.releaseAll();
@@ -147,13 +157,21 @@ export class Play {
     }
   }
 
-  latency(milliseconds: number | null): void {
-    if (milliseconds !== null) this.roundTrip = milliseconds;
+  latency(milliseconds: number): void {
+    this.roundTrip = milliseconds;
     this.task.showLatency(milliseconds);
+  }
+
+  /** The line broke: the home stands still until it is back. */
+  offline(): void {
+    this.online = false;
+    this.steering.releaseAll();
+    this.task.showLatency(null);
   }
 
   /** The line broke and is back; the play goes on where it was. */
   resume(episode: EpisodeMessage): void {
+    this.online = true;
     this.outbox.resume(episode.next_seq);
     this.asked = null;
     this.steering.resend(this.steering.control(this.home.own.pose?.yaw ?? 0), performance.now());
@@ -175,20 +193,36 @@ export class Play {
     if (this.asked !== null && seq >= this.asked.seq) this.asked = null;
     const good = succeeded(response);
     if (good) this.tutorial?.did(action);
-    const text = good ? `You: ${this.names.doing(action)}.` : this.names.inText(answerText(response));
+    if (good && !this.over) this.face(parseAction(action));
+    const text = good ? `You ${this.names.did(action)}.` : this.names.inText(answerText(response));
     this.notices.say(text, good ? "good" : "bad");
+  }
+
+  /** Having walked to a thing one looks at it, not past it. */
+  private face({ tool, args }: { tool: string; args: string[] }): void {
+    const { home, steering } = this;
+    const name = args[0] ?? "";
+    const thing: Thing = home.episode.furniture.includes(name)
+      ? { kind: "furniture", index: home.episode.furniture.indexOf(name) }
+      : { kind: "object", index: home.episode.objects.indexOf(name) };
+    const aim = tool === "Navigate" ? this.views.directionOf(thing) : null;
+    if (aim === null || steering.busy) return;
+    steering.lookBy(wrapped(aim.yaw - aim.from), aim.from);
+    this.views.lookTowards(aim.pitch);
   }
 
   // --- what the person does --------------------------------------------------------------------------------------
 
   private act(choice: Choice): void {
     const now = performance.now();
-    if (this.over || (this.asked !== null && now - this.asked.at < ANSWER_MS)) return;
+    if (this.over || !this.online || (this.asked !== null && now - this.asked.at < ANSWER_MS)) return;
     const seq = this.outbox.post({ type: "act", tool: choice.tool, args: choice.args });
     // Walking takes its time, and whoever changes their mind on the way may say so at once.
     const takesTime = ["Navigate", "Explore", "Rearrange", "Wait"].includes(choice.tool);
     this.asked = takesTime ? null : { seq, at: now };
-    if (takesTime) this.notices.say(`${choice.label} …`);
+    if (!takesTime) return;
+    this.notices.say(`${choice.label} …`);
+    this.views.lookTowards(GLANCE);
   }
 
   private async primary(): Promise<void> {
@@ -304,7 +338,7 @@ export class Play {
         without: ["Done", "Wait"],
       }),
     );
-    if (action !== null) this.act({ ...action, label: names.doing(`${action.tool}[${action.args.join(", ")}]`) });
+    if (action !== null) this.act({ ...action, label: "On it" });
   }
 
   private async finish(): Promise<void> {
@@ -332,7 +366,7 @@ export class Play {
         look: (left, up) => {
           const pose = this.home.own.pose;
           if (pose !== null) this.steering.lookBy(left, pose.yaw);
-          this.views.pitch = Math.min(LOOK_UP, Math.max(LOOK_DOWN, this.views.pitch + up));
+          this.views.tilt(up);
         },
         point: (place) => this.views.pointAt(place),
         press: (place) => {
@@ -362,7 +396,7 @@ export class Play {
     const seconds = Math.min(0.1, (now - this.last) / 1000 || 0);
     this.last = now;
     const before = this.home.own.pose === null ? null : { ...this.home.own.pose };
-    if (before !== null && !this.over) {
+    if (before !== null && !this.over && this.online) {
       const control = this.steering.control(before.yaw);
       this.steering.report(control, now);
       this.home.advance(control, seconds, now, this.roundTrip);

@@ -2,16 +2,20 @@
 
 import type { Names } from "../acting/names.ts";
 import { targetsOf, type Targets } from "../acting/targets.ts";
-import { setText, wantsStillness } from "../dom.ts";
+import { h, wantsStillness } from "../dom.ts";
 import { FloorPlan } from "../drawing/floor_plan.ts";
 import { HomeModel, type Marked, type Thing } from "../drawing/home_model.ts";
-import { GLANCE, StageView } from "../drawing/stage_view.ts";
+import { EYE_HEIGHT, GLANCE, StageView } from "../drawing/stage_view.ts";
 import type { LiveHome } from "../home/live_home.ts";
 import type { PlayLayout } from "./layout.ts";
 
 /** Looking for what is meant, casting rays and writing buttons: often enough to feel at once. */
 const LOOK_EVERY_MS = 100;
 const PLAN_EVERY_MS = 66;
+const LOOK_UP = 0.6;
+const LOOK_DOWN = -1.2;
+/** How fast one comes to look up or down by oneself, per second. */
+const TILTING = 5;
 const NOTHING: Marked = { objects: new Set(), furniture: new Set(), target: null };
 
 interface Place {
@@ -32,12 +36,13 @@ export class PlayViews {
   private plannedAt = -Infinity;
   private drawnAt = 0;
   private marked: Marked = NOTHING;
+  private pitchGoal: number | null = null;
 
   constructor(layout: PlayLayout, home: LiveHome, names: Names) {
     this.layout = layout;
     this.home = home;
     this.model = new HomeModel(home, wantsStillness());
-    this.plan = new FloorPlan(layout.map, home, (name) => names.of(name));
+    this.plan = new FloorPlan(layout.map, home, names);
     this.firstPerson = this.makeStage();
     if (this.firstPerson === null) layout.element.classList.add("map-main", "map-only");
   }
@@ -50,8 +55,28 @@ export class PlayViews {
     return this.firstPerson?.pitch ?? GLANCE;
   }
 
-  set pitch(value: number) {
-    if (this.firstPerson !== null) this.firstPerson.pitch = value;
+  /** Look up or down by an angle. */
+  tilt(by: number): void {
+    this.pitchGoal = null;
+    this.setPitch(this.pitch + by);
+  }
+
+  /** Come to look up or down by so much within a moment. */
+  lookTowards(pitch: number): void {
+    this.pitchGoal = Math.min(GLANCE, pitch);
+  }
+
+  /** Where a thing is from the person's eyes, and where they face now; null while that is not known. */
+  directionOf(thing: Thing): { yaw: number; pitch: number; from: number } | null {
+    const middle = this.model.middleOf(thing);
+    const pose = this.home.own.pose;
+    if (middle === null || pose === null) return null;
+    const [dx, dy, dz] = [middle[0] - pose.x, middle[1] - EYE_HEIGHT, middle[2] - pose.z];
+    return { yaw: Math.atan2(-dz, dx), pitch: Math.atan2(dy, Math.hypot(dx, dz)), from: pose.yaw };
+  }
+
+  private setPitch(value: number): void {
+    if (this.firstPerson !== null) this.firstPerson.pitch = Math.min(LOOK_UP, Math.max(LOOK_DOWN, value));
   }
 
   swap(): void {
@@ -75,6 +100,11 @@ export class PlayViews {
 
   /** Draw what is due; returns the targets where they were looked for again, else null. */
   draw(now: number, seconds: number): Targets | null {
+    if (this.pitchGoal !== null) {
+      const left = this.pitchGoal - this.pitch;
+      this.setPitch(this.pitch + left * (1 - Math.exp(-seconds * TILTING)));
+      if (Math.abs(left) < 0.01) this.pitchGoal = null;
+    }
     this.drawnAt += seconds;
     if (this.firstPerson !== null && this.firstPerson.pace.due(now)) {
       this.model.follow(now, this.drawnAt);
@@ -99,8 +129,16 @@ export class PlayViews {
     const place = middle === null || this.mapIsMain ? null : (this.firstPerson?.project(middle) ?? null);
     hint.hidden = place === null;
     if (place === null) return;
-    const lines = [first === null ? "" : `Space  ${first}`, door === null ? "" : `⇧ Space  ${door}`];
-    setText(hint, lines.filter(Boolean).join("\n"));
+    const lines = [
+      ["Space", first],
+      ["Shift + Space", door],
+    ] as const;
+    const text = lines.map(([key, what]) => `${key}|${what ?? ""}`).join();
+    if (hint.dataset["text"] !== text) {
+      hint.dataset["text"] = text;
+      const rows = lines.flatMap(([key, what]) => (what === null ? [] : [h("p", {}, h("kbd", { text: key }), what)]));
+      hint.replaceChildren(...rows);
+    }
     // Beside the thing, but never out of the picture.
     const { clientWidth: width, clientHeight: height } = this.layout.view;
     const x = Math.max(8, Math.min(width - hint.offsetWidth - 8, place.x + 18));
