@@ -55,6 +55,9 @@ def collect(
     without_page: Annotated[
         bool, typer.Option("--without-page", help="Serve programs only: no page, which then need not be built.")
     ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the page and the episodes where they are not there yet.")
+    ] = False,
     root: Annotated[
         Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
     ] = None,
@@ -66,7 +69,6 @@ def collect(
     Sessions survive the server: whoever comes back goes on where they were, after a crash too.
     """
     from flywheel.configuration import resolve_config
-    from hitl_ops.contracts.errors import UserError
     from hitl_ops.contracts.store import Store
     from ui_collect.server import StartOptions, serve
     from ui_collect.settings import CollectSettings
@@ -95,12 +97,8 @@ def collect(
             "labels_url": labels_url,
         },
     )
-    for file, option in ((settings.certificate, "--certificate"), (settings.key, "--key")):
-        if file is not None and not file.is_file():
-            raise UserError(f"file '{file}' does not exist", f"correct {option}")
-    return serve(
-        settings, store, StartOptions(invite=invite, new_admin_token=new_admin_token, without_page=without_page)
-    )
+    start = StartOptions(invite=invite, new_admin_token=new_admin_token, without_page=without_page, wait=wait)
+    return serve(settings.checked(), store, start)
 
 
 def _newest_iteration(store: Store) -> int:

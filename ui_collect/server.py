@@ -10,6 +10,7 @@ import logging
 import signal
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -48,6 +49,7 @@ logger = logging.getLogger(__name__)
 _FIRST_INVITATION_USES, _INVITATION_DAYS = 100, 30
 _PING_S = 20.0
 _STOP_WITHIN_S = 5
+_LOOK_AGAIN_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,13 @@ class StartOptions:
         invite: make an invitation for so many people.
         new_admin_token: make a new admin token.
         without_page: serve no page.
+        wait: wait for the page and the episodes where they are not there yet.
     """
 
     invite: int | None = None
     new_admin_token: bool = False
     without_page: bool = False
+    wait: bool = False
 
 
 def serve(settings: CollectSettings, store: Store, options: StartOptions) -> int:
@@ -82,8 +86,7 @@ def serve(settings: CollectSettings, store: Store, options: StartOptions) -> int
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    pages = None if options.without_page else PageFiles()
-    episodes = _episodes(store, settings.episodes_split)
+    pages, episodes = _what_is_played(settings, store, options)
     partner, policy = partner_of(settings.partner)
     context = _tls(settings)
     with _only_server(store), contextlib.closing(_listening(settings)) as listener:
@@ -225,6 +228,24 @@ class _Uvicorn(uvicorn.Server):
 
 
 # --- before the loop -----------------------------------------------------------------------------------------
+
+
+def _what_is_played(
+    settings: CollectSettings, store: Store, options: StartOptions
+) -> tuple[PageFiles | None, list[Episode]]:
+    """The page and the tasks; with ``options.wait`` as soon as they are there."""
+    told = ""
+    while True:
+        try:
+            pages = None if options.without_page else PageFiles()
+            return pages, _episodes(store, settings.episodes_split)
+        except UserError as error:
+            if not options.wait:
+                raise
+            if str(error) != told:
+                told = str(error)
+                print(f"waiting: {told}", flush=True)
+            time.sleep(_LOOK_AGAIN_S)
 
 
 def _episodes(store: Store, split: str) -> list[Episode]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from hitl_ops.contracts.config import StrictConfig
+from hitl_ops.contracts.errors import UserError
 
 
 class CollectSettings(StrictConfig):
@@ -62,10 +64,20 @@ class CollectSettings(StrictConfig):
                 raise ValueError(f"'{origin}' is not an origin: write it as https://host[:port]")
         return origins
 
-    @model_validator(mode="after")
-    def _belongs_together(self) -> CollectSettings:
+    def checked(self) -> Self:
+        """The settings themselves, if they fit together; options are laid over them one by one, so this comes last.
+
+        Raises:
+            UserError: they do not.
+        """
         if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key come together")
+            raise UserError("TLS takes a certificate and its key", "give both --certificate and --key, or neither")
+        for file, option in ((self.certificate, "--certificate"), (self.key, "--key")):
+            if file is not None and not file.is_file():
+                raise UserError(f"file '{file}' does not exist", f"correct {option}")
         if self.idle_warning_s >= self.idle_end_s:
-            raise ValueError("idle_warning_s must be less than idle_end_s")
+            raise UserError(
+                f"people would be warned after {self.idle_warning_s:g} s and let go after {self.idle_end_s:g} s",
+                "set idle_warning_s to less than idle_end_s",
+            )
         return self

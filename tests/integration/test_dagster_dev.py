@@ -110,7 +110,10 @@ def pages(tmp_path: Path) -> Iterator[Pages]:
     port, mlflow_port, log = _free_port(), _free_port(), tmp_path / "up.log"
     with log.open("wb") as printed:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flywheel", "up", "--port", str(port), "--mlflow-port", str(mlflow_port)],
+            [
+                *(sys.executable, "-m", "flywheel", "up", "--port", str(port)),
+                *("--mlflow-port", str(mlflow_port), "--collect-port", str(_free_port())),
+            ],
             env={**os.environ, "FLYWHEEL_HOME": str(tmp_path / "store"), "TQDM_DISABLE": "1"},
             stdout=printed,
             stderr=subprocess.STDOUT,

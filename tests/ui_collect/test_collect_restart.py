@@ -64,6 +64,7 @@ def test_a_killed_server_takes_every_session_up_again(tmp_path: Path) -> None:
                 episode = await ann.hear("episode")
                 assert episode["resumed"] and (episode["index"], episode["next_seq"]) == (index, seq)
                 await ann.frame(1)
+                await ann.act("Open", "kitchen_fridge_1")  # it was under way when the server was killed
                 assert (await ann.act("Pick", "mug_1"))["response"] == "Successful execution!"
                 assert (await ann.act("Navigate", "living_room_couch_1"))["response"] == "Successful execution!"
                 await ann.act("Place", "mug_1", "on", "living_room_couch_1", "None", "None")
@@ -155,24 +156,27 @@ def test_a_clean_stop_pauses_plays_and_leaves_no_process(tmp_path: Path) -> None
 
 
 def test_what_stands_in_the_way_of_a_start_is_said_in_one_line(tmp_path: Path) -> None:
+    def refusal(home: Path, *words: str) -> str:
+        other = CollectServer(home, *words)
+        with pytest.raises(AssertionError, match="the server has ended") as caught:
+            other.start()
+        said = str(caught.value).partition("has ended:")[2].strip()
+        assert said.startswith("error: ") and "\n" not in said, said
+        assert other.process is not None and other.process.returncode == 2
+        return said
+
     with collect_server(tmp_path / "home", "--partner", "none") as server:
-        for words, expected in (
-            ((), "another server collects into"),
-            (("--root", str(tmp_path / "elsewhere")), "there are no 'train' episodes"),
-            (("--partner", str(tmp_path)), "is no policy's folder"),
-            (("--certificate", "missing.pem", "--key", "missing.pem"), "does not exist"),
-            (("--certificate", "missing.pem"), "come together"),
-            (("--labels-url", "mysql://x"), "mysql"),
-            (("--host", "256.1.1.1"), "cannot listen on"),
-        ):
-            other = CollectServer(server.home, *words)
-            with pytest.raises(AssertionError, match="the server has ended") as caught:
-                other.start()
-            said = str(caught.value).partition("has ended:")[2].strip()
-            assert expected in said, said
-            assert said.startswith("error: ") and "\n" not in said
-            assert other.process is not None and other.process.returncode == 2
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            other = CollectServer(tmp_path / "home2", "--port", str(taken.getsockname()[1]))
-            with pytest.raises(AssertionError, match="choose others with --host and --port"):
-                other.start()
+        assert "another server collects into" in refusal(server.home)
+    for words, expected in (
+        (("--root", str(tmp_path / "elsewhere")), "there are no 'train' episodes"),
+        (("--partner", str(tmp_path)), "is no policy's folder"),
+        (("--certificate", "missing.pem", "--key", "missing.pem"), "does not exist"),
+        (("--certificate", "missing.pem"), "--certificate and --key"),
+        (("--labels-url", "mysql://x"), "mysql"),
+        (("--host", "256.1.1.1"), "cannot listen on"),
+    ):
+        said = refusal(tmp_path / "free", *words)
+        assert expected in said, said
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert "choose others with --host and --port" in refusal(tmp_path / "free", "--port", port)

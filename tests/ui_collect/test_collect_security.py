@@ -83,7 +83,8 @@ def test_a_cookie_admits_until_logged_out_and_only_so_many_are_kept(tmp_path: Pa
     [
         ({"allow_origin": ("play.example",)}, "is not an origin"),
         ({"allow_origin": ("https://play.example/path",)}, "is not an origin"),
-        ({"certificate": "a.pem"}, "come together"),
+        ({"certificate": "a.pem"}, "--certificate and --key"),
+        ({"certificate": "a.pem", "key": "b.pem"}, "'a.pem' does not exist"),
         ({"idle_warning_s": 200.0}, "less than idle_end_s"),
         ({"capacity": 0}, "capacity"),
         ({"episodes_split": "../train"}, "episodes_split"),
@@ -92,5 +93,5 @@ def test_a_cookie_admits_until_logged_out_and_only_so_many_are_kept(tmp_path: Pa
 )
 def test_settings_that_make_no_sense_are_refused_in_one_line(settings: dict[str, object], remedy: str) -> None:
     with pytest.raises(UserError) as caught:
-        parse_config(CollectSettings, settings, source="test")
+        parse_config(CollectSettings, settings, source="test").checked()
     assert remedy in str(caught.value)
