@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flywheel.configuration import SetOption
+
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from hitl_ops.contracts.config import StrictConfig
 
 # Beside the packages, not in them: a benchmark needs libraries that nothing else does.
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -21,12 +25,14 @@ COLUMNS = ("metric", "unit", "ours", "reference", "reference_name", "ratio", "ta
 def bench(
     name: Annotated[str, typer.Argument(help="Name of a file in benchmarks/, without .py.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list, a row per figure.")] = False,
+    overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
 ) -> None:
     """Measure something, beside what it is compared with."""
-    measure = _load(name).bench
+    module = _load(name)
+    settings = _settings(name, module, overrides)
     # What a benchmark and its libraries print must not get into the JSON.
     with contextlib.redirect_stdout(sys.stderr):
-        rows: list[dict[str, Any]] = measure()
+        rows: list[dict[str, Any]] = module.bench(*settings)
     for row in rows:
         if set(row) != set(COLUMNS):
             raise ValueError(f"benchmark '{name}' gave a row with the keys {sorted(row)}, not {sorted(COLUMNS)}")
@@ -34,6 +40,18 @@ def bench(
         print(json.dumps(rows, indent=2))
     else:
         _print_table(name, rows)
+
+
+def _settings(name: str, module: ModuleType, overrides: list[str]) -> tuple[StrictConfig, ...]:
+    """What ``--set`` makes of the benchmark's own ``Settings``; nothing where none are set."""
+    from hitl_ops.contracts.config import apply_overrides
+    from hitl_ops.contracts.errors import UserError
+
+    if not overrides:
+        return ()
+    if not hasattr(module, "Settings"):
+        raise UserError(f"benchmark '{name}' has nothing to set", "leave --set out")
+    return (apply_overrides(module.Settings(), overrides),)
 
 
 def _load(name: str) -> ModuleType:
