@@ -94,6 +94,7 @@ class Play:
         self._watched = False
         self._marked = session.tick
         self._unsaved: deque[tuple[int, int]] = deque()
+        self._answers: deque[tuple[int, dict[str, Any]]] = deque()
         self._saved_n = log.durable_n
         self._saved_seq = session.last_seq
         self._overriding: int | None = None
@@ -148,7 +149,7 @@ class Play:
                 self._finish("person", seq=op.seq)
             case Skip():
                 self._finish("skip", seq=op.seq)
-        self._tell_answers()
+        self._take_answers()
 
     def close(self, reason: FinishReason) -> None:
         """End it from outside."""
@@ -187,13 +188,17 @@ class Play:
             if not taken:
                 session.ask_again()
                 return
-        for ended in session.step():
-            if ended.agent == session.partner:
-                self._partner_ended(str(ended.action), ended.response)
-        if session.tick - self._marked >= STEPS_PER_SECOND:
+        ended = session.step()
+        if ended or session.tick - self._marked >= STEPS_PER_SECOND:
             self._event(MarkEvent)
+        if ended:
+            # What a person was told has happened must not be undone by a crash.
+            process_flusher().want(self.log, urgent=True)
+        for skill in ended:
+            if skill.agent == session.partner:
+                self._partner_ended(str(skill.action), skill.response)
+        self._take_answers()
         self._end_if_over()
-        self._tell_answers()
 
     def tell(self) -> None:
         """Send what has changed since the last time."""
@@ -209,6 +214,8 @@ class Play:
         log = self.log
         if log.durable_n != self._saved_n:
             self._saved_n = log.durable_n
+            while self._answers and self._answers[0][0] <= self._saved_n:
+                self._send("answer", self._answers.popleft()[1])
             seq = -1
             while self._unsaved and self._unsaved[0][0] <= self._saved_n:
                 seq = self._unsaved.popleft()[1]
@@ -277,9 +284,14 @@ class Play:
 
     # --- telling --------------------------------------------------------------------------------------------
 
-    def _tell_answers(self) -> None:
+    def _take_answers(self) -> None:
+        """Answers wait until the log holds the moment they are of."""
         for answer in self.session.take_answers():
-            self._send("answer", {"seq": answer.seq, "action": answer.action, "response": answer.response})
+            self._answer(answer.seq, answer.action, answer.response)
+
+    def _answer(self, seq: int, action: str, response: str) -> None:
+        answer = {"seq": seq, "action": action, "response": response}
+        self._answers.append((self.log.next_n - 1, answer))
 
     def _partner_ended(self, action: str, response: str) -> None:
         self._tell_of_partner("done", action, response)
@@ -287,8 +299,9 @@ class Play:
             self._answer_override(response)
 
     def _answer_override(self, response: str) -> None:
+        assert self._overriding is not None
         last = next(d for d in reversed(self.session.decisions) if d.agent == self.session.partner)
-        self._send("answer", {"seq": self._overriding, "action": last.action, "response": response})
+        self._answer(self._overriding, last.action, response)
         self._overriding = None
 
     def _tell_partner(self) -> None:

@@ -23,7 +23,7 @@ from hitl_ops.serving.serving_config import ServingConfig
 from hitl_ops.serving.wire import pack
 from tests.support.small_policies import prompts, write_policy
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 @pytest.fixture
