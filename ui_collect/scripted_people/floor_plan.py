@@ -12,7 +12,8 @@ from hitl_ops.worlds.household.scene_description import SceneDescription
 
 Place = tuple[float, float]
 _SAMPLE = CELL / 4
-_BESIDE = ((CELL / 2, 0.0), (-CELL / 2, 0.0), (0.0, CELL / 2), (0.0, -CELL / 2))
+_MARGIN = 0.4 * CELL
+_BESIDE = ((_MARGIN, 0.0), (-_MARGIN, 0.0), (0.0, _MARGIN), (0.0, -_MARGIN))
 """Nobody walks along a line exactly: there must be a little room on every side of it."""
 
 
