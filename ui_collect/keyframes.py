@@ -23,6 +23,7 @@ not known: an object comes up once the person's agent has seen it or was told of
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 from dataclasses import dataclass, field
@@ -53,6 +54,8 @@ _EVERY = 30
 """Ticks after which a frame is sent even if nothing has changed."""
 _REACH_EVERY = 5
 """Ticks between two looks at what is within reach."""
+_turns = itertools.count()
+"""Deals out who looks when, so that the plays of a worker do not all look in the same tick."""
 
 
 class FrameNames(NamedTuple):
@@ -92,6 +95,7 @@ class KeyframeEncoder:
         self._parents = dict(self._furniture_index)
         self._parents |= {f"floor_{name}": FLOOR | index for index, name in enumerate(self.names.rooms)}
         self._parents |= {f"agent_{agent}": HELD_BY | agent for agent in range(len(world.state.facts.agents))}
+        self._turn = next(_turns) % _REACH_EVERY
         self._start()
 
     def _start(self) -> None:
@@ -113,7 +117,7 @@ class KeyframeEncoder:
 
     def increment(self) -> bytes | None:
         """A frame with what has changed since the last one; None if nothing has, but not for a whole second."""
-        sections = self._changes(look=self._session.tick % _REACH_EVERY == 0)
+        sections = self._changes(look=self._session.tick % _REACH_EVERY == self._turn)
         quiet = self._session.tick - self._sent_at < _EVERY
         if not sections and quiet and self._session.last_seq == self._seq:
             return None

@@ -14,9 +14,9 @@ class ServingConfig(StrictConfig):
 
     batching: Literal["auto", "always", "never"] = Field(
         default="auto",
-        description="whether requests that come together are decided in one batch; auto: on an accelerator. "
-        "On one core, with prompts of 230 tokens and the laptop model, one after another from what is kept is several "
-        "times as fast as batches of 8 to 60, which keep nothing",
+        description="whether requests that come together are decided in one batch; auto: on an accelerator only. On "
+        "one core, with the laptop model, 60 sessions and prompts of 230 tokens, one after another makes 132 decisions "
+        "a second, since of each prompt only what is new is run (50 tokens); batches of 8 make 75, of 60 make 64",
     )
     most_together: int = Field(default=16, ge=1, le=1024, description="requests decided together at most")
     gather_ms: float = Field(default=3.0, ge=0, le=1000, description="how long the first request waits for others")

@@ -328,9 +328,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         end_with_parent(given.parent)
     # Threads that open plays or write logs must give way to a tick within a millisecond.
     sys.setswitchinterval(0.001)
+    _load_ahead()
     link = Link(socket.socket(fileno=given.link))
     worker = Worker(link, DecisionClient(given.decisions), Store.at(given.root), TickSchedule())
-    _load_ahead()
     # What is there now stays: collections need not look at it again, and are made between ticks (see Worker.run).
     gc.collect()
     gc.freeze()
