@@ -86,7 +86,7 @@ def admin_routes(
         page = _PAGES.get_template("dashboard.html").render(
             inside=inside, program=PROGRAM, iteration=settings.iteration, target=settings.target
         )
-        return HTMLResponse(page, 200 if inside else 401, headers={"cache-control": "no-store"})
+        return HTMLResponse(page, headers={"cache-control": "no-store"})
 
     @router.get("/assets/{name}")
     async def asset(name: str) -> Response:

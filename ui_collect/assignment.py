@@ -31,6 +31,14 @@ class Assignment:
         self.plays[episode_id] += 1
         self._tried.setdefault(participant_id, Counter())[episode_id] += 1
 
+    def uncount(self, episode_id: str, participant_id: str) -> None:
+        """Take :meth:`count` back: the task was not begun after all."""
+        self.plays[episode_id] -= 1
+        tried = self._tried[participant_id]
+        tried[episode_id] -= 1
+        if not tried[episode_id]:
+            del tried[episode_id]
+
     def remember(self, participant_id: str, episode_ids: list[str]) -> None:
         """Take up again what a person had begun before a restart; the plays are counted already."""
         self._tried[participant_id] = Counter(episode_ids)

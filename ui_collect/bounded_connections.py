@@ -7,6 +7,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 
 HEAD_WITHIN_S = 10.0
 """Seconds a connection has for the head of its first request."""
@@ -79,6 +80,20 @@ def bounded_http(connections: int) -> type[H11Protocol]:
 
 class BoundedWebSocket(WebSocketsSansIOProtocol):
     """WebSockets as uvicorn speaks them; a client that asks for answers (pings) and never reads them is cut off."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what came; what comes after the close, and cannot be answered any more, is no defect of ours."""
+        try:
+            super().data_received(data)
+        except InvalidState:
+            self.transport.abort()
+
+    def shutdown(self) -> None:
+        """Say that the server stops, to whoever has not said goodbye already."""
+        try:
+            super().shutdown()
+        except InvalidState:
+            self.transport.close()
 
     def handle_ping(self) -> None:
         """Answer a ping, as long as answers are read."""

@@ -37,6 +37,8 @@ class Connection:
         self._filled = asyncio.Event()
         self._closing: tuple[int, str] | None = None
         self._writer = asyncio.create_task(self._write())
+        self.shown: object | None = None
+        """The play the page has been told of; what happens in it is sent from then on, nothing of any other."""
         self.sent_bytes = 0
         self.dropped_frames = 0
 

@@ -258,9 +258,14 @@ class Flow:
         if not tutorial:
             # Counted before anything is awaited, so that two people at once get two different tasks.
             tasks.count(episode.episode_id, sitting.participant_id)
-        row = await self.labels.run(
-            self.labels.store.start_play, sitting.session_id, episode.episode_id, attempt, tutorial=tutorial
-        )
+        try:
+            row = await self.labels.run(
+                self.labels.store.start_play, sitting.session_id, episode.episode_id, attempt, tutorial=tutorial
+            )
+        except UserError:
+            if not tutorial:
+                tasks.uncount(episode.episode_id, sitting.participant_id)
+            raise
         play = self.live_play(sitting, row, episode, tasks.tasks_of(sitting.participant_id))
         sitting.plays += 1
         sitting.play, sitting.result, sitting.feedback_given = play, None, 0

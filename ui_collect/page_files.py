@@ -43,7 +43,8 @@ class PageFiles:
     def __init__(self, folder: Path = PAGE_FOLDER) -> None:
         if not (folder / _INDEX).is_file():
             raise UserError(
-                "the page people play on is not built", "build it: cd ui_collect/pages && npm ci && npm run build"
+                "the page people play on is not built",
+                "run `python3 bootstrap.py`, or `npm ci && npm run build` in ui_collect/pages",
             )
         self._files = {
             f"/{file.relative_to(folder).as_posix()}": _read(file, folder)

@@ -140,6 +140,7 @@ class Plays:
             return
         settings = self._settings
         connection.expect_full()
+        connection.shown = play
         connection.send(play.message(of=settings.tasks_per_session, attempts=settings.attempts, resumed=resumed))
         self.join(play)
 
@@ -209,7 +210,7 @@ class Plays:
             return
         sitting, play = known
         if event.kind == "frame":
-            if sitting.connection is not None and sitting.play is play:
+            if sitting.connection is not None and sitting.connection.shown is play:
                 sitting.connection.send_frame(event.payload)
             return
         try:
@@ -218,7 +219,9 @@ class Plays:
             logger.error("play %s: a worker's '%s' is malformed (%s)", play.play_id, event.kind, error.errors()[0])
 
     def _heard(self, sitting: Sitting, play: LivePlay, kind: str, payload: Any) -> None:
-        connection = sitting.connection if sitting.play is play else None
+        connection = sitting.connection
+        if connection is not None and connection.shown is not play:
+            connection = None
         if kind == "opened":
             again = play.opened is not None
             play.opened = Opened.model_validate(payload)

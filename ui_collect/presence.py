@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from datetime import timedelta
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.store import Store
@@ -229,6 +230,7 @@ class Presence:
             if now - saved >= _SAVE_EVERY_S:
                 saved = now
                 self.flow.later(self._keep_times())
+                self.flow.later(self._end_unseen())
 
     def _look_after(self, sitting: Sitting, now: float) -> None:
         settings = self.flow.settings
@@ -260,6 +262,17 @@ class Presence:
         for sitting in list(self.flow.sittings.values()):
             if sitting.connected and not sitting.gone:
                 await self._keep_time(sitting)
+
+    async def _end_unseen(self) -> None:
+        """End sessions of people who came in by an invitation and never connected."""
+        labels = self.flow.labels
+        silent = timedelta(seconds=self.flow.settings.reconnect_within_s)
+        try:
+            for row in await labels.run(labels.store.stale_sessions, silent):
+                if row.id not in self.flow.sittings:
+                    await labels.run(labels.store.end_session, row.id, "aborted")
+        except UserError as error:
+            logger.warning("%s", error)
 
     async def _keep_time(self, sitting: Sitting) -> None:
         """Tell the label store who is here, and for how long they have been active."""

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-@pytest.fixture(scope="session")
+# Not for the whole run: while Playwright has the thread's event loop, no test can have one of its own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if installed_chromium() is None:
         pytest.skip("no Chromium: install the package chromium")

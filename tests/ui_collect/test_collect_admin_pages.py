@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.support.certificates import self_signed
 from tests.support.collect_server import CollectServer, collect_server, person
 
 pytestmark = pytest.mark.integration
@@ -24,7 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectServer]:
 def test_the_dashboard_opens_with_the_token_alone(server: CollectServer) -> None:
     with httpx.Client(base_url=server.url, timeout=30) as browser:
         outside = browser.get("/admin")
-        assert outside.status_code == 401
+        assert outside.status_code == 200
         assert "Admin token" in outside.text and "Live sessions" not in outside.text
         assert browser.post("/admin/login", json={"token": "A" * 43}).status_code == 401
         assert browser.post("/admin/login", json={"token": "x"}).status_code == 400
@@ -112,3 +115,22 @@ def test_the_figures_tell_what_people_gave(server: CollectServer) -> None:
     (worker,) = figures["workers"]["workers"]
     assert worker["ticks"] > 0
     assert figures["memory_mb"] > 20
+
+
+def test_with_a_certificate_everything_goes_over_tls(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    words = ("--certificate", str(certificate), "--key", str(key), "--partner", "none")
+    with collect_server(tmp_path / "home", *words) as server:
+        assert server.url.startswith("https://")
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        with httpx.Client(base_url=server.url, verify=trusting, timeout=30) as browser:
+            joined = browser.post("/api/join", json={"invitation": server.invitation}, headers={"origin": server.url})
+            assert joined.headers["strict-transport-security"]
+            inside = browser.post("/admin/login", json={"token": server.admin_token})
+            assert "Secure" in inside.headers["set-cookie"]
+
+        async def way() -> None:
+            async with person(server, joined.json()["token"], ssl=trusting, origin=server.url) as ann:
+                await ann.hear_stage("consent")
+
+        asyncio.run(way())

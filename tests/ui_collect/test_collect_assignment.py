@@ -28,6 +28,14 @@ def test_the_task_played_least_comes_first_and_never_one_the_person_had() -> Non
     assert assignment.tasks_of("ann") == 3
 
 
+def test_a_task_that_could_not_be_begun_is_not_counted() -> None:
+    assignment = Assignment(tasks(2))
+    assignment.count("e0", "ann")
+    assignment.uncount("e0", "ann")
+    assert assignment.plays["e0"] == 0
+    assert (assignment.tasks_of("ann"), assignment.attempts_left("ann", "e0")) == (0, 3)
+
+
 def test_two_people_at_once_get_different_tasks() -> None:
     assignment = Assignment(tasks(2))
     first = assignment.next_task("ann")
