@@ -2,13 +2,13 @@
 
 A real ``dagster dev`` with the repository's own ``dagster.yaml``; plays end at moments that have nothing to do with
 the daemon's rhythm. Counted are the closing of the play's record, the sensor, Dagster's queue and the start of the
-run's process up to its first event.
+run's process up to its first event. What the runs then do is no matter here: nobody solves a task, and a check
+stops them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import signal
 import statistics
@@ -132,13 +132,15 @@ def bench() -> list[dict[str, Any]]:
         store = Store.at(folder)
         play = _player(store)
         with running_dagster(store, FLYWHEEL_PRESET="tiny_ci", FLYWHEEL_COLLECTION_TARGET="1") as dagster:
-            for number in range(_ROUNDS):
+            for number in range(1 + _ROUNDS):
                 time.sleep(rng.uniform(0, 6))
                 acknowledged = play()
                 run = dagster.started(number)
+                dagster.ended(number)
+                if number == 0:
+                    continue  # compiles what the others find compiled
                 to_start.append((run.start_time or 0.0) - acknowledged)
                 to_request.append(run.create_timestamp.timestamp() - acknowledged)
-                dagster.ended(number)
     median = statistics.median(to_start)
     return [
         _row("last acknowledged event to the run's start, median", median, target=TARGET_S, holds=median <= TARGET_S),
@@ -200,9 +202,3 @@ def _player(store: Store) -> Callable[[], float]:
         return acknowledged
 
     return play
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
-    for figure in bench():
-        print(figure)

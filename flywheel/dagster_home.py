@@ -54,8 +54,13 @@ def prepare_dagster_home(store: Store) -> Path:
 def loop_environment(store: Store) -> dict[str, str]:
     """This process's environment with the store and Dagster's home named, and this Python's commands found first."""
     commands = str(Path(sys.executable).parent)
+    environment = dict(os.environ)
+    if sys.dont_write_bytecode and not environment.get("PYTHONPYCACHEPREFIX"):
+        # Every run is a process of its own: one that compiles Dagster anew starts three seconds later.
+        environment["PYTHONPYCACHEPREFIX"] = str(store.cache / "bytecode")
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return {
-        **os.environ,
+        **environment,
         "PATH": f"{commands}{os.pathsep}{os.environ.get('PATH', '')}",
         "FLYWHEEL_HOME": str(store.root),
         "DAGSTER_HOME": str(prepare_dagster_home(store)),

@@ -1,4 +1,4 @@
-"""The code location: every program's assets, checks and jobs, and the resources they work with."""
+"""The code location: every program's assets, checks, jobs and sensors, and the resources they work with."""
 
 from __future__ import annotations
 
@@ -9,23 +9,15 @@ import dagster as dg
 
 from hitl_assets.planner_checks import PLANNER_CHECKS
 from hitl_assets.planner_examination import PLANNER_ASSETS
-from hitl_assets.planner_iterations import GROUP
+from hitl_assets.planner_jobs import planner_collection, planner_iteration_0
+from hitl_assets.planner_session_checks import SESSION_CHECKS
+from hitl_assets.planner_sessions import SESSION_ASSETS
 from hitl_assets.preset_choice import PresetChoice
 from resources.launcher import LocalLauncher
 from resources.progress import ProgressLog
 from resources.store import StoreResource
 from resources.tracker import TrackerResource
-
-planner_iteration_0 = dg.define_asset_job(
-    "planner_iteration_0",
-    selection=dg.AssetSelection.groups(GROUP),
-    description=(
-        "The planner program's iteration 0 from end to end: episodes, teacher, samples, training, policy, evaluation. "
-        "Choose partition 000; the preset is `resources.preset` in the launchpad."
-    ),
-    tags={"flywheel/program": "planner"},
-)
-
+from sensors.collection import finished_collection
 
 # Dagster's own default tells every step's every event.
 _CONSOLE = dg.colored_console_logger.configured({"log_level": "INFO"})
@@ -42,11 +34,12 @@ def build_defs(
         loggers: where runs may write their log besides Dagster's own, by name.
     """
     return dg.Definitions(
-        assets=PLANNER_ASSETS,
-        asset_checks=PLANNER_CHECKS,
-        jobs=[planner_iteration_0],
+        assets=[*PLANNER_ASSETS, *SESSION_ASSETS],
+        asset_checks=[*PLANNER_CHECKS, *SESSION_CHECKS],
+        jobs=[planner_iteration_0, planner_collection],
+        sensors=[finished_collection],
         resources={
-            "preset": PresetChoice(),
+            "preset": PresetChoice.from_environment(),
             "store": StoreResource(),
             "launcher": LocalLauncher(),
             "tracker": TrackerResource(),

@@ -7,13 +7,17 @@ seen in the examination. The gate does not block; it says whether the student is
 # Annotations stay objects here; see `planner`.
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import dagster as dg
 
 from hitl_assets import showing
+from hitl_assets.findings import (
+    Findings,
+    broken_files_noted,
+    sample_card_findings,
+    sample_file_findings,
+    sample_leakage_findings,
+)
 from hitl_assets.planner import (
     TEACHER,
     distilled_samples,
@@ -24,34 +28,7 @@ from hitl_assets.planner import (
 from hitl_assets.planner_examination import planner_evaluation
 from hitl_assets.planner_iterations import PROGRAM
 from hitl_assets.preset_choice import PresetChoice
-from hitl_ops.contracts.errors import UserError
 from resources.store import StoreResource
-
-
-class _Findings:
-    """What a check found wrong, and the figures it looked at."""
-
-    def __init__(self) -> None:
-        self.wrong: list[str] = []
-        self.figures: dict[str, Any] = {}
-
-    def result(self, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR) -> dg.AssetCheckResult:
-        """Passed if nothing is wrong."""
-        return dg.AssetCheckResult(
-            passed=not self.wrong,
-            severity=severity,
-            description="; ".join(self.wrong) or "all is well",
-            metadata=self.figures,
-        )
-
-
-@contextmanager
-def _broken_files_noted(findings: _Findings) -> Iterator[None]:
-    """A file that cannot be read as what it should be is a finding, not a crash of the check."""
-    try:
-        yield
-    except UserError as error:
-        findings.wrong.append(str(error))
 
 
 @dg.asset_check(asset=household_episodes, blocking=True, description="Every episode file reads as PARTNR's schema.")
@@ -60,10 +37,10 @@ def episodes_schema(preset: PresetChoice, store: StoreResource) -> dg.AssetCheck
     from hitl_ops.contracts.episode import read_episodes
     from hitl_ops.rollouts.episode_sets import SPLITS, episode_file
 
-    findings = _Findings()
+    findings = Findings()
     wanted = preset.resolve().episodes
     for split in SPLITS:
-        with _broken_files_noted(findings):
+        with broken_files_noted(findings):
             episodes = read_episodes(episode_file(store.open().episodes, split))
             findings.figures[split] = len(episodes)
             if len(episodes) != getattr(wanted, split):
@@ -85,8 +62,8 @@ def episodes_leakage(store: StoreResource) -> dg.AssetCheckResult:
     from hitl_ops.rollouts.episode_sets import SPLITS, episode_file
     from hitl_ops.samples.leakage import check_leakage
 
-    findings = _Findings()
-    with _broken_files_noted(findings):
+    findings = Findings()
+    with broken_files_noted(findings):
         folder = store.open().episodes
         report = check_leakage({split: episode_file(folder, split) for split in SPLITS})
         findings.figures["contents"] = showing.table(
@@ -105,9 +82,9 @@ def rollouts_schema(context: dg.AssetCheckExecutionContext, store: StoreResource
     """Read every trace; each decision must name an action that was admissible."""
     from hitl_ops.records.traces import read_traces
 
-    findings = _Findings()
+    findings = Findings()
     traces = decisions = inadmissible = crashed = 0
-    with _broken_files_noted(findings):
+    with broken_files_noted(findings):
         for trace in read_traces(store.iteration(PROGRAM, context.partition_key).rollouts / TEACHER / "traces"):
             traces += 1
             decisions += len(trace.decisions)
@@ -130,9 +107,9 @@ def teacher_is_worth_learning_from(
     """Compare the teacher's success with ``checks.least_teacher_success``."""
     from hitl_ops.records.traces import read_traces
 
-    findings = _Findings()
+    findings = Findings()
     least = preset.resolve().checks.least_teacher_success
-    with _broken_files_noted(findings):
+    with broken_files_noted(findings):
         folder = store.iteration(PROGRAM, context.partition_key).rollouts / TEACHER / "traces"
         results = [trace.result.success for trace in read_traces(folder)]
         success = sum(results) / max(1, len(results))
@@ -147,16 +124,7 @@ def teacher_is_worth_learning_from(
 @dg.asset_check(asset=distilled_samples, blocking=True, description="Every row is a sample, and the manifest matches.")
 def samples_schema(context: dg.AssetCheckExecutionContext, store: StoreResource) -> dg.AssetCheckResult:
     """Read every row as a sample and compare the manifest's hash with the rows'."""
-    from hitl_ops.samples.parquet import manifest_hash, read_manifest, read_samples
-
-    findings = _Findings()
-    file = store.iteration(PROGRAM, context.partition_key).samples / "distilled.parquet"
-    with _broken_files_noted(findings):
-        manifest = read_manifest(file)
-        findings.figures = {"samples": manifest.samples, "manifest": manifest.hash}
-        if manifest_hash(read_samples(file)) != manifest.hash:
-            findings.wrong.append("the rows are not those of the manifest")
-    return findings.result()
+    return sample_file_findings(store.iteration(PROGRAM, context.partition_key).samples / "distilled.parquet").result()
 
 
 @dg.asset_check(
@@ -167,20 +135,8 @@ def samples_schema(context: dg.AssetCheckExecutionContext, store: StoreResource)
 )
 def samples_leakage(context: dg.AssetCheckExecutionContext, store: StoreResource) -> dg.AssetCheckResult:
     """Compare the samples' episodes and homes with those of validation and test."""
-    from hitl_ops.rollouts.episode_sets import episode_file
-    from hitl_ops.samples.leakage import check_leakage
-
-    findings = _Findings()
     samples = store.iteration(PROGRAM, context.partition_key).samples / "distilled.parquet"
-    with _broken_files_noted(findings):
-        folder = store.open().episodes
-        report = check_leakage(
-            {"samples": samples, "val": episode_file(folder, "val"), "test": episode_file(folder, "test")}
-        )
-        findings.figures = {f"{kind}s of the samples": count for kind, count in report.counts["samples"].items()}
-        if not report.clean:
-            findings.wrong.append(report.explain())
-    return findings.result()
+    return sample_leakage_findings(samples, store.open().episodes).result()
 
 
 @dg.asset_check(
@@ -190,30 +146,14 @@ def samples_degenerate(
     context: dg.AssetCheckExecutionContext, preset: PresetChoice, store: StoreResource
 ) -> dg.AssetCheckResult:
     """Compare the data card with ``checks.least_samples`` and ``checks.largest_tool_share``."""
-    from hitl_ops.samples.data_card import DataCard
-    from hitl_ops.samples.parquet import read_manifest
-
-    findings = _Findings()
     limits = preset.resolve().checks
     folder = store.iteration(PROGRAM, context.partition_key).samples
-    with _broken_files_noted(findings):
-        card = DataCard.model_validate_json((folder / "data_card.json").read_text(encoding="utf-8"))
-        if card.manifest_hash != read_manifest(folder / "distilled.parquet").hash:
-            findings.wrong.append("the data card is of other samples")
-        findings.wrong += card.warnings
-        if card.samples < limits.least_samples:
-            findings.wrong.append(f"{card.samples} samples are no training set, least is {limits.least_samples}")
-        tool, count = next(iter(card.actions.items()), ("none", 0))
-        share = count / max(1, card.samples)
-        if card.samples and share > limits.largest_tool_share:
-            findings.wrong.append(f"{share:.0%} of the samples teach {tool}, most is {limits.largest_tool_share:.0%}")
-        findings.figures = {
-            "samples": card.samples,
-            "most frequent tool": tool,
-            "its share": round(share, 4),
-            "duplicates": card.duplicates,
-            "contradictions": card.contradictions,
-        }
+    findings = sample_card_findings(
+        folder / "data_card.json",
+        folder / "distilled.parquet",
+        least=limits.least_samples,
+        largest_tool_share=limits.largest_tool_share,
+    )
     return findings.result()
 
 
@@ -224,9 +164,9 @@ def training_learned(context: dg.AssetCheckExecutionContext, store: StoreResourc
     """Look at the training log's first and last losses."""
     from hitl_ops.training.train_log import read_log
 
-    findings = _Findings()
+    findings = Findings()
     severity = dg.AssetCheckSeverity.ERROR
-    with _broken_files_noted(findings):
+    with broken_files_noted(findings):
         log = read_log(store.iteration(PROGRAM, context.partition_key).policy / "train_log.jsonl")
         losses = [float(row["loss"]) for row in log]
         # The mean of a tenth at either end: single batches differ more than a short training moves them.
@@ -259,9 +199,9 @@ def evaluation_gate(
     """Compare the ratio with the gate; ``checks.gate_severity`` says how loudly a miss is told."""
     from hitl_ops.evaluation.evaluate import read_evaluation
 
-    findings = _Findings()
+    findings = Findings()
     limits = preset.resolve().checks
-    with _broken_files_noted(findings):
+    with broken_files_noted(findings):
         summary, _ = read_evaluation(store.iteration(PROGRAM, context.partition_key).evaluation)
         figures = summary.figures()
         ratio = figures["student_over_teacher"]

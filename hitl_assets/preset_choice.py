@@ -1,10 +1,14 @@
 """The scale a run works at: chosen once in its run config, the same for every asset of the run."""
 
+import os
+from typing import Self
+
 import dagster as dg
 from pydantic import Field
 
 from hitl_assets.mistakes import mistakes_named
-from hitl_assets.presets import PlannerPreset, PresetName, chosen_preset
+from hitl_assets.presets import PRESETS, PlannerPreset, PresetName, chosen_preset
+from hitl_ops.contracts.errors import UserError
 
 
 class PresetChoice(dg.ConfigurableResource):
@@ -26,6 +30,25 @@ class PresetChoice(dg.ConfigurableResource):
     overrides: list[str] = Field(
         default=[], description="`section.key=value` laid over the preset; an unknown key is an error"
     )
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """What a run works at that is told nothing: ``FLYWHEEL_PRESET`` and ``FLYWHEEL_COLLECTION_TARGET``.
+
+        Runs that nobody starts by hand, a sensor's above all, have no other way to be told.
+
+        Raises:
+            UserError: a variable holds something else.
+        """
+        wanted = os.environ.get("FLYWHEEL_PRESET", "").strip() or "laptop"
+        name = next((known for known in PRESETS if known == wanted), None)
+        if name is None:
+            raise UserError(f"FLYWHEEL_PRESET '{wanted}' is unknown", f"choose one of {', '.join(PRESETS)}")
+        target = os.environ.get("FLYWHEEL_COLLECTION_TARGET", "").strip()
+        overrides = [f"collection.target={target}", f"collection.step={target}"] if target else []
+        if target and not (target.isdecimal() and int(target)):
+            raise UserError(f"FLYWHEEL_COLLECTION_TARGET '{target}' is no number", "write it as 100")
+        return cls(name=name, overrides=overrides)
 
     def resolve(self) -> PlannerPreset:
         """The configuration.

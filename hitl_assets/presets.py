@@ -18,6 +18,7 @@ from hitl_ops.rollouts.episode_sets import EpisodeSetConfig
 from hitl_ops.rollouts.planners import PlannerConfig
 from hitl_ops.rollouts.run import RolloutConfig
 from hitl_ops.samples.build import SampleConfig
+from hitl_ops.samples.human_gold import HumanGoldConfig
 from hitl_ops.training.train_config import LoraShape, TrainConfig, partnr_paper
 
 PresetName = Literal["laptop", "paper", "tiny_ci"]
@@ -46,6 +47,15 @@ class EvaluationSection(StrictConfig):
     videos: bool = Field(default=True, description="record the student's best, median and worst episode")
 
 
+class CollectionSection(StrictConfig):
+    """How much people are to play before the loop goes on."""
+
+    target: int = Field(default=100, ge=1, description="finished plays of an iteration at which it is taken up")
+    step: int = Field(
+        default=100, ge=1, description="further plays after which it is taken up again; sooner only by hand"
+    )
+
+
 class CheckLimits(StrictConfig):
     """What the asset checks let pass."""
 
@@ -62,16 +72,25 @@ class CheckLimits(StrictConfig):
         default=0.8, gt=0, le=1, description="above it one tool drowns all others among the samples"
     )
     least_samples: int = Field(default=100, ge=1, description="fewer are no training set")
+    largest_broken_share: float = Field(
+        default=0.05, ge=0, le=1, description="share of people's plays without a sound record that stops the loop"
+    )
+    least_human_success: float = Field(
+        default=0.5, ge=0, le=1, description="success of people's plays below which a look at them is asked for"
+    )
+    least_human_samples: int = Field(default=20, ge=1, description="fewer out of people's plays teach nothing")
 
 
 class PlannerPreset(StrictConfig):
-    """One scale of the planner program's iteration 0."""
+    """One scale of the planner program."""
 
     episodes: EpisodeSetConfig = Field(default=EpisodeSetConfig(), description="the tasks, per split")
     rollouts: RolloutConfig = Field(default=RolloutConfig(), description="the teacher at work")
     samples: SampleConfig = Field(default=SampleConfig(), description="what of its work is taught")
     training: TrainingSection = Field(default=TrainingSection(), description="the student's lessons")
     evaluation: EvaluationSection = Field(default=EvaluationSection(), description="the student's examination")
+    collection: CollectionSection = Field(default=CollectionSection(), description="how much people are to play")
+    human_gold: HumanGoldConfig = Field(default=HumanGoldConfig(), description="what of people's plays is taught")
     checks: CheckLimits = Field(default=CheckLimits(), description="what the asset checks let pass")
 
 
@@ -140,7 +159,8 @@ _TINY_CI = PlannerPreset(
     evaluation=EvaluationSection(
         scoring=EvaluationConfig(resamples=100), processes=1, max_episodes=1, decision_limit=12, videos=True
     ),
-    checks=CheckLimits(least_samples=10),
+    collection=CollectionSection(target=2, step=2),
+    checks=CheckLimits(least_samples=10, least_human_samples=5),
 )
 
 PRESETS: Mapping[PresetName, PlannerPreset] = {"laptop": _LAPTOP, "paper": _PAPER, "tiny_ci": _TINY_CI}

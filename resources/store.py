@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import dagster as dg
 from pydantic import Field
 
 from hitl_ops.contracts.store import IterationPaths, Store
+
+if TYPE_CHECKING:
+    from hitl_ops.labels.label_store import LabelStore
 
 
 class StoreResource(dg.ConfigurableResource):
@@ -27,3 +33,19 @@ class StoreResource(dg.ConfigurableResource):
     def iteration(self, program: str, key: str) -> IterationPaths:
         """The folders of one iteration of ``program``; ``key`` is the partition key, ``"000"``."""
         return self.open().iteration(program, key)
+
+    def labels(self) -> LabelStore | None:
+        """The label store at ``FLYWHEEL_LABELS_URL``, by default ``labels.db`` in the root; None before it is made.
+
+        It is whoever collects that makes it and brings it up to date. Close it after use. Its URL is no
+        configuration of this resource, because Dagster's pages show configurations and it may hold a password.
+
+        Raises:
+            UserError: the URL is of no kind we know.
+        """
+        from hitl_ops.labels.label_store import LabelStore
+
+        found = LabelStore(self.open().labels_url)
+        if found.is_sqlite and not Path(found.url.database or "").expanduser().is_file():
+            return None
+        return found

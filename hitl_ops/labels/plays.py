@@ -168,6 +168,24 @@ class Plays(LabelDatabase):
         with self._transaction() as session:
             return _rows(session.scalars(query))
 
+    def finished_play_counts(self, program: str) -> dict[int, int]:
+        """How many plays of each iteration have finished, the tutorial left out; iterations without one are absent.
+
+        Raises:
+            UserError: there is no such program.
+        """
+        check_iteration(program, 0)
+        query = (
+            select(SessionRecord.iteration, func.count())
+            .join(EpisodePlayRecord, EpisodePlayRecord.session_id == SessionRecord.id)
+            .where(SessionRecord.program == program)
+            .where(EpisodePlayRecord.finish_id.is_not(None), EpisodePlayRecord.tutorial.is_(False))
+            .group_by(SessionRecord.iteration)
+            .order_by(SessionRecord.iteration)
+        )
+        with self._transaction() as session:
+            return {iteration: plays for iteration, plays in session.execute(query)}
+
     def episode_play_counts(self, program: str, iteration: int) -> dict[str, int]:
         """How often each episode was played in an iteration, open plays included, the tutorial left out.
 

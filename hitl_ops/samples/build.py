@@ -7,7 +7,7 @@ chosen by their role, not by their number.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -58,6 +58,9 @@ class SampleConfig(StrictConfig):
     successful_only: bool = Field(
         default=True, description="drop decisions whose response is not a success, Done excepted"
     )
+    admissible_only: bool = Field(
+        default=False, description="drop decisions that a policy could not have named: people may do more than that"
+    )
     max_samples_per_episode: int | None = Field(
         default=None, ge=1, description="keep at most this many samples of an episode, evenly spread, the last included"
     )
@@ -105,20 +108,20 @@ class SampleSummary(BaseModel):
 
 
 def build_samples(
-    traces: Path,
+    traces: Path | Sequence[Path],
     config: SampleConfig,
     out: Path,
     progress: Progress = silent,
     *,
     expected: Collection[str] | None = None,
 ) -> SampleSummary:
-    """Cut samples out of every trace of a folder and publish them as Parquet.
+    """Cut samples out of every trace of a folder, or out of chosen ones, and publish them as Parquet.
 
-    Traces are read one at a time, in the order of their episode ids; the same traces and configuration give the
-    same bytes. A folder in which no episode passes gives an empty file, and the summary says why.
+    Traces are read one at a time, a folder's in the order of their episode ids; the same traces and configuration
+    give the same bytes. Traces of which no episode passes give an empty file, and the summary says why.
 
     Args:
-        traces: folder of ``*.jsonl.gz`` traces.
+        traces: folder of ``*.jsonl.gz`` traces, or the files themselves, at most one an episode; there may be none.
         config: what to keep and what it weighs.
         out: the Parquet file.
         progress: told after each trace.
@@ -132,8 +135,8 @@ def build_samples(
         UserError: the folder is missing or empty, a trace is corrupt or unfinished, an episode occurs twice, a
             prompt does not end where a completion begins, or the disk is full.
     """
-    files = list_traces(traces)
-    if not files:
+    files = list_traces(traces) if isinstance(traces, Path) else list(traces)
+    if isinstance(traces, Path) and not files:
         raise UserError(f"trace folder '{traces}' holds no trace", "record some with `flywheel rollout`")
     tally = _Tally()
     wanted = None if expected is None else frozenset(expected)
@@ -242,6 +245,8 @@ def _keep(decisions: Iterator[Decision] | list[Decision], config: SampleConfig, 
             tally.dropped["tool"] += 1
         elif config.successful_only and tool != "Done" and not decision.response.startswith(SUCCESS):
             tally.dropped["response"] += 1
+        elif config.admissible_only and decision.action not in decision.admissible:
+            tally.dropped["not admissible"] += 1
         else:
             yield decision
 

@@ -6,19 +6,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, Field
 
-from hitl_ops.contracts.publish import publish_json, publish_text, publishing
+from hitl_ops.contracts.publish import publish_json, publish_text
 from hitl_ops.contracts.sample import END_OF_ACTION, Sample
 from hitl_ops.samples.parquet import read_manifest, read_samples
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-_BLUE = "#3b6ea8"
+from hitl_ops.samples.plots import bars, histogram, publish_plots
 
 
 class Spread(BaseModel):
@@ -107,17 +102,13 @@ def write_data_card(parquet: Path, out_dir: Path, tokenizer: Callable[[str], int
     """
     card, lengths = _take_stock(parquet, tokenizer)
     plots = {
-        "task_types": _bars(card.by_task_type, "Samples by task type"),
-        "actions": _bars(card.actions, "Samples by action"),
-        "prompt_length": _histogram(lengths["prompt"], f"Prompt length ({card.token_unit})", "samples"),
-        "completion_length": _histogram(lengths["completion"], f"Completion length ({card.token_unit})", "samples"),
-        "samples_per_episode": _histogram(lengths["episode"], "Samples per episode", "episodes"),
+        "task_types": bars(card.by_task_type, "Samples by task type", "samples"),
+        "actions": bars(card.actions, "Samples by action", "samples"),
+        "prompt_length": histogram(lengths["prompt"], f"Prompt length ({card.token_unit})", "samples"),
+        "completion_length": histogram(lengths["completion"], f"Completion length ({card.token_unit})", "samples"),
+        "samples_per_episode": histogram(lengths["episode"], "Samples per episode", "episodes"),
     }
-    with publishing(out_dir / "plots") as folder:
-        folder.mkdir()
-        for name, figure in plots.items():
-            # Without the software tag equal figures are equal bytes.
-            figure.savefig(folder / f"{name}.png", dpi=110, metadata={"Software": None})
+    publish_plots(out_dir / "plots", plots)
     publish_text(out_dir / "data_card.md", _markdown(card, parquet, list(plots)))
     publish_json(out_dir / "data_card.json", {**card.model_dump(mode="json"), "warnings": card.warnings})
     return card
@@ -189,34 +180,6 @@ def _digest(text: str) -> bytes:
 
 def _sorted(counter: Counter[str]) -> dict[str, int]:
     return dict(sorted(counter.items()))
-
-
-def _figure(title: str) -> tuple[Figure, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _bars(counts: dict[str, int], title: str) -> Figure:
-    figure, axes = _figure(title)
-    bars = axes.barh(list(counts), list(counts.values()), color=_BLUE)
-    axes.bar_label(bars, padding=3, fontsize=8)
-    axes.invert_yaxis()
-    axes.set_xlabel("samples")
-    return figure
-
-
-def _histogram(values: list[int], title: str, what: str) -> Figure:
-    figure, axes = _figure(title)
-    if values:
-        distinct = max(values) - min(values) + 1
-        axes.hist(values, bins=min(40, distinct), color=_BLUE, edgecolor="white", linewidth=0.4)
-    axes.set_ylabel(what)
-    return figure
 
 
 def _markdown(card: DataCard, parquet: Path, plots: list[str]) -> str:
