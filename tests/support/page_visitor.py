@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Locator, Page, Playwright, expect
+from playwright.sync_api import Browser, Locator, Page, Playwright, TimeoutError, expect
 
 # Software GL, so that the page is drawn the same on every machine, with a graphics card or without.
 _FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
@@ -120,10 +121,24 @@ class Visitor:
         self.page.on("dialog", lambda dialog: self._complain(f"{dialog.type} dialog", dialog.dismiss))
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         self.page.on("console", self._hear)
+        # The last messages both ways, for whoever has to find out why a test failed.
+        self._wire: deque[str] = deque(maxlen=40)
+        self.page.on("websocket", self._listen)
 
     def _complain(self, text: str, then: Any) -> None:
         self.complaints.append(text)
         then()
+
+    def _listen(self, socket: Any) -> None:
+        def note(direction: str) -> Any:
+            def take(payload: Any) -> None:
+                if isinstance(payload, str) and not re.search(r'"type":"(ping|pong|saved|missing)"', payload):
+                    self._wire.append(f"{direction} {payload[:200]}")
+
+            return take
+
+        socket.on("framesent", note("->"))
+        socket.on("framereceived", note("<-"))
 
     def _hear(self, message: Any) -> None:
         # A server that is away is the subject of a test of its own, not a defect of the page.
@@ -179,7 +194,11 @@ class Visitor:
     def told(self, text: str | re.Pattern[str]) -> Locator:
         """Wait until a notice says so."""
         notice = self.page.locator(".toast", has_text=text).first
-        notice.wait_for()
+        try:
+            notice.wait_for()
+        except TimeoutError as error:
+            self.page.screenshot(path=self._pictures / f"{self.width}-not-told.png")
+            raise AssertionError("\n".join([f"nobody said {text!r}", *self._wire, *self.complaints])) from error
         return notice
 
     def pointed_at(self) -> tuple[float, float]:

@@ -25,6 +25,7 @@ class Page {
   /** Feedback not yet known to be stored, and what is to follow it. */
   private pending: { feedback: Feedback; next: Next } | null = null;
   private idleTimer = 0;
+  private idling = false;
   private retryTimer = 0;
 
   async start(): Promise<void> {
@@ -105,6 +106,7 @@ class Page {
   private showEpisode(episode: EpisodeMessage): void {
     if (this.play !== null && this.play.index === episode.index && episode.resumed) {
       this.play.resume(episode);
+      this.notices.warn(null);
       return;
     }
     this.endPlay();
@@ -151,9 +153,12 @@ class Page {
   private warnOfIdling(secondsLeft: number | null): void {
     window.clearInterval(this.idleTimer);
     if (secondsLeft === null) {
-      if (this.connection?.state === "open") this.notices.warn(null);
+      // The band may be saying something else meanwhile.
+      if (this.idling) this.notices.warn(null);
+      this.idling = false;
       return;
     }
+    this.idling = true;
     const end = performance.now() + secondsLeft * 1000;
     const show = (): void => {
       const left = Math.max(0, Math.ceil((end - performance.now()) / 1000));
@@ -175,7 +180,9 @@ class Page {
     const hurry = { label: "Try now", run: () => this.connection?.hurry() };
     switch (state) {
       case "open":
-        return this.notices.warn(null);
+        // A play is only back with its episode.
+        if (this.play === null) this.notices.warn(null);
+        return;
       case "connecting":
         // The first moments need no words.
         this.retryTimer = window.setTimeout(() => this.notices.warn("Connecting …"), SLOW_CONNECTION_MS);

@@ -1,22 +1,13 @@
 /** One play: the home, what the person does in it, and everything shown about it. */
 
-import {
-  choicesInReach,
-  openOrClose,
-  pick,
-  placeBeside,
-  placeOnFloor,
-  placesAt,
-  walkTo,
-  type Choice,
-} from "../acting/choices.ts";
+import { choicesInReach, openOrClose, walkTo } from "../acting/choices.ts";
 import { listenToKeys } from "../acting/keyboard.ts";
 import { Names, answerText, capitalized, parseAction, succeeded } from "../acting/names.ts";
 import { listenToPointer } from "../acting/pointer.ts";
 import { Steering } from "../acting/steering.ts";
 import type { Targets } from "../acting/targets.ts";
 import { askForAction } from "../dialogs/action_dialog.ts";
-import { chosen, closeDialog, confirmed, dialogIsOpen } from "../dialogs/dialog.ts";
+import { closeDialog, confirmed, dialogIsOpen } from "../dialogs/dialog.ts";
 import { showHelp } from "../dialogs/help_dialog.ts";
 import { askWhereTo } from "../dialogs/navigate_dialog.ts";
 import type { Thing } from "../drawing/home_model.ts";
@@ -31,13 +22,11 @@ import { TaskPanel } from "../panels/task_panel.ts";
 import { TutorialPanel } from "../panels/tutorial_panel.ts";
 import type { Keyframe } from "../wire/keyframes.ts";
 import type { ClientMessage, EpisodeMessage, PartnerMessage, ServerMessage } from "../wire/protocol.ts";
+import { Deeds } from "./deeds.ts";
 import { playLayout, type PlayLayout } from "./layout.ts";
 import { Outbox } from "./outbox.ts";
 import { PlayViews } from "./views.ts";
 import { TutorialWatch } from "./tutorial_watch.ts";
-
-/** Until it is answered, or this long, a second press of the same key is taken for a slip. */
-const ANSWER_MS = 1500;
 
 export class Play {
   readonly index: number;
@@ -46,6 +35,7 @@ export class Play {
   private readonly notices: Notices;
   private readonly outbox: Outbox;
   private readonly steering: Steering;
+  private readonly deeds: Deeds;
   private readonly layout: PlayLayout;
   private readonly views: PlayViews;
   private readonly task: TaskPanel;
@@ -56,37 +46,45 @@ export class Play {
   private readonly stop = new AbortController();
   private roundTrip = 60;
   private last = 0;
-  private asked: { seq: number; at: number } | null = null;
   private decision: number | null = null;
   private partnerAction = "";
   private complete = false;
   private over = false;
   private online = true;
 
+  private readonly skipTutorial: () => void;
+
   constructor(episode: EpisodeMessage, notices: Notices, send: (message: ClientMessage) => boolean) {
     this.index = episode.index;
     this.home = new LiveHome(episode);
     this.names = new Names(episode);
     this.notices = notices;
+    this.skipTutorial = () => void send({ type: "tutorial_done" });
     this.outbox = new Outbox(episode.next_seq, send);
     this.steering = new Steering((control) => {
       if (!this.over && this.online) this.outbox.post({ type: "input", ...control });
     });
+    this.deeds = new Deeds(this.home, this.names, notices, this.outbox, {
+      able: () => this.able(),
+      targets: () => this.views.targets,
+      inDialog: (question) => this.inDialog(question),
+      setsOut: () => this.views.lookTowards(GLANCE),
+    });
     this.task = new TaskPanel(episode);
     this.partner = new PartnerPanel(this.names, () => void this.overridePartner());
     this.actions = new ActionsPanel(
-      (choice) => this.act(choice),
+      (choice) => this.deeds.act(choice),
       () => void this.doSomethingElse(),
     );
     const panels = [this.partner.element, this.missing.element, this.actions.element];
     if (episode.tutorial) {
-      const lessons = new TutorialPanel(() => send({ type: "tutorial_done" }));
+      const lessons = new TutorialPanel(this.skipTutorial);
       this.tutorial = new TutorialWatch(lessons);
       panels.splice(0, 2, lessons.element);
     }
     const commands = {
-      primary: () => void this.primary(),
-      openOrClose: () => this.openOrClose(),
+      primary: () => this.deeds.primary(),
+      openOrClose: () => this.deeds.openOrClose(),
       navigate: () => void this.navigate(),
       swapMap: () => this.views.swap(),
       finish: () => void this.finish(),
@@ -173,7 +171,7 @@ export class Play {
   resume(episode: EpisodeMessage): void {
     this.online = true;
     this.outbox.resume(episode.next_seq);
-    this.asked = null;
+    this.deeds.forget();
     this.steering.resend(this.steering.control(this.home.own.pose?.yaw ?? 0), performance.now());
   }
 
@@ -190,12 +188,17 @@ export class Play {
   }
 
   private answered(seq: number, action: string, response: string): void {
-    if (this.asked !== null && seq >= this.asked.seq) this.asked = null;
+    this.deeds.answered(seq);
     const good = succeeded(response);
     if (good) this.tutorial?.did(action);
     if (good && !this.over) this.face(parseAction(action));
     const text = good ? `You ${this.names.did(action)}.` : this.names.inText(answerText(response));
     this.notices.say(text, good ? "good" : "bad");
+  }
+
+  private able(): boolean {
+    if (!this.online) this.notices.say("The home is not connected just now. Try again in a moment.", "bad");
+    return this.online && !this.over;
   }
 
   /** Having walked to a thing one looks at it, not past it. */
@@ -213,88 +216,6 @@ export class Play {
 
   // --- what the person does --------------------------------------------------------------------------------------
 
-  private act(choice: Choice): void {
-    const now = performance.now();
-    if (this.over || !this.online || (this.asked !== null && now - this.asked.at < ANSWER_MS)) return;
-    const seq = this.outbox.post({ type: "act", tool: choice.tool, args: choice.args });
-    // Walking takes its time, and whoever changes their mind on the way may say so at once.
-    const takesTime = ["Navigate", "Explore", "Rearrange", "Wait"].includes(choice.tool);
-    this.asked = takesTime ? null : { seq, at: now };
-    if (!takesTime) return;
-    this.notices.say(`${choice.label} …`);
-    this.views.lookTowards(GLANCE);
-  }
-
-  private async primary(): Promise<void> {
-    const { primary } = this.views.targets;
-    if (primary !== null) return this.actOn(primary);
-    const holding = this.home.held(this.home.human) !== null;
-    this.notices.say(
-      holding
-        ? "There is nothing in reach to put it on. Click the floor to put it there."
-        : "There is nothing within reach to pick up.",
-      "bad",
-    );
-  }
-
-  private openOrClose(): void {
-    const { articulated } = this.views.targets;
-    const choice = articulated === null ? null : openOrClose(this.home, this.names, articulated);
-    if (choice === null) this.notices.say("There is nothing within reach to open or close.", "bad");
-    else this.act(choice);
-  }
-
-  /** Do what a press on a thing means, walking there where it is too far. */
-  private async press(thing: Thing | null): Promise<void> {
-    if (thing === null || this.over) return;
-    const { home, names } = this;
-    if (thing.kind === "object") {
-      const row = home.objects.get(thing.index);
-      const near = home.reach.objects.includes(thing.index) || row?.relation === "held";
-      if (near) await this.actOn(thing);
-      else this.act(walkTo(home.objectName(thing.index), names));
-    } else if (thing.kind === "furniture") {
-      if (home.reach.furniture.includes(thing.index)) await this.actOn(thing);
-      else this.act(walkTo(home.piece(thing.index).name, names));
-    } else if (thing.kind === "floor") {
-      const room = home.episode.scene.rooms[thing.room];
-      const here = placeOnFloor(home, names);
-      if (room && here?.args[2] === `floor_${room.name}`) this.act(here);
-      else if (room && !this.isIn(thing.room)) this.act(walkTo(room.name, names));
-    }
-  }
-
-  /** Act on a thing within reach. */
-  private async actOn(thing: Thing): Promise<void> {
-    const { home, names } = this;
-    const holding = home.held(home.human) !== null;
-    if (thing.kind === "object") {
-      const choice = holding ? placeBeside(home, names, thing.index) : pick(home, names, thing.index);
-      if (choice !== null) this.act(choice);
-      return;
-    }
-    if (thing.kind !== "furniture") return;
-    const places = placesAt(home, names, thing.index);
-    if (places.length === 1) return this.act(places[0]!);
-    if (places.length > 1) {
-      this.steering.releaseAll();
-      const place = await chosen("Where exactly?", places.map((value) => ({ label: value.label, value })));
-      this.layout.stage.focus({ preventScroll: true });
-      if (place !== null) this.act(place);
-      return;
-    }
-    const door = openOrClose(home, names, thing.index);
-    if (door !== null) this.act(door);
-    else this.notices.say(`The ${names.of(home.piece(thing.index).name)} cannot be opened.`, "bad");
-  }
-
-  private isIn(room: number): boolean {
-    const pose = this.home.own.pose;
-    const bounds = this.home.episode.scene.rooms[room]?.bounds;
-    if (pose === null || bounds === undefined) return false;
-    return bounds[0] <= pose.x && pose.x <= bounds[2] && bounds[1] <= pose.z && pose.z <= bounds[3];
-  }
-
   /** Run a dialog with nothing held down, and give the focus back to the home. */
   private async inDialog<T>(question: () => Promise<T>): Promise<T | null> {
     if (dialogIsOpen() || this.over) return null;
@@ -306,7 +227,7 @@ export class Play {
 
   private async navigate(): Promise<void> {
     const name = await this.inDialog(() => askWhereTo(this.home, this.names));
-    if (name !== null) this.act(walkTo(name, this.names));
+    if (name !== null) this.deeds.act(walkTo(name, this.names));
   }
 
   private async overridePartner(): Promise<void> {
@@ -338,10 +259,11 @@ export class Play {
         without: ["Done", "Wait"],
       }),
     );
-    if (action !== null) this.act({ ...action, label: "On it" });
+    if (action !== null) this.deeds.act({ ...action, label: "On it" });
   }
 
   private async finish(): Promise<void> {
+    if (this.tutorial !== null) return this.leaveTutorial();
     const percent = Math.round(this.home.progress.complete * 100);
     const text = `${percent} % of the task is done. Finish when you think that nothing more is to be done.`;
     const sure = await this.inDialog(() => confirmed("Finish this task?", text, "Finish"));
@@ -349,9 +271,15 @@ export class Play {
   }
 
   private async skip(): Promise<void> {
+    if (this.tutorial !== null) return this.leaveTutorial();
     const text = "You give this task up. What you did so far is kept.";
     const sure = await this.inDialog(() => confirmed("Skip this task?", text, "Skip it", true));
     if (sure) this.outbox.post({ type: "skip" });
+  }
+
+  private async leaveTutorial(): Promise<void> {
+    const text = "You can go on to the first task at any time.";
+    if (await this.inDialog(() => confirmed("Leave the tutorial?", text, "Go on"))) this.skipTutorial();
   }
 
   private help(): void {
@@ -372,7 +300,7 @@ export class Play {
         press: (place) => {
           this.layout.stage.focus({ preventScroll: true });
           if (this.views.mapIsMain) this.views.swap();
-          else void this.press(this.views.thingAt(place));
+          else void this.deeds.press(this.views.thingAt(place));
         },
       },
       signal,
@@ -383,7 +311,7 @@ export class Play {
         const box = this.layout.map.getBoundingClientRect();
         // A small map is only looked at; pressing it makes it large.
         if (!this.views.mapIsMain && box.width < 240) this.views.swap();
-        else void this.press(this.views.thingOnMap({ x: event.clientX - box.left, y: event.clientY - box.top }));
+        else void this.deeds.press(this.views.thingOnMap({ x: event.clientX - box.left, y: event.clientY - box.top }));
         this.layout.stage.focus({ preventScroll: true });
       },
       { signal },
@@ -413,19 +341,12 @@ export class Play {
     const { home, names, layout } = this;
     const held = home.held(home.human);
     layout.hand.textContent = held === null ? "" : `In your hand: ${names.of(home.objectName(held.index))}`;
-    const first = primary === null ? null : this.wouldDo(primary);
+    const first = this.deeds.meaning(primary);
     const door = articulated === null ? null : openOrClose(home, names, articulated);
     layout.primary.textContent = first?.label ?? (held === null ? "Pick up" : "Put down");
     layout.primary.disabled = first === null;
     layout.second.textContent = door?.label ?? "Open";
     layout.second.disabled = door === null;
     this.views.showHint(first?.label ?? null, door?.label ?? null);
-  }
-
-  private wouldDo(thing: Thing): Choice | null {
-    const { home, names } = this;
-    if (thing.kind === "furniture") return placesAt(home, names, thing.index)[0] ?? null;
-    if (thing.kind !== "object") return null;
-    return home.held(home.human) === null ? pick(home, names, thing.index) : placeBeside(home, names, thing.index);
   }
 }
