@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hitl_ops.contracts.action import Action
+from hitl_ops.worlds.household.catalog import spoken
 from ui_collect.scripted_people.errands import Errand
 from ui_collect.scripted_people.floor_plan import FloorPlan
 from ui_collect.scripted_people.page import Sight, Thing
@@ -54,6 +55,7 @@ class Choices:
         plan: the home.
         abilities: the tools the agent has.
         agent: whose steps these are.
+        instruction: the task as the page says it: what it names is searched first.
         whispered: where things lie that nobody has seen, from a coach.
         in_order: each errand must be finished before the next is begun.
     """
@@ -64,6 +66,7 @@ class Choices:
         abilities: list[str],
         agent: int,
         *,
+        instruction: str = "",
         whispered: dict[str, tuple[str, str]] | None = None,
         in_order: bool = False,
     ) -> None:
@@ -73,6 +76,13 @@ class Choices:
         self._agent = agent
         self._whispered = whispered or {}
         self._in_order = in_order
+        rooms = {name: f" {spoken(room.kind)}" in instruction for name, room in plan.rooms.items()}
+        self._named_rooms = [name for name, named in rooms.items() if named]
+        shut = [(name, piece) for name, piece in plan.furniture.items() if piece.articulated]
+        self._named_furniture = [
+            name for name, piece in shut if rooms[piece.room] and f" {spoken(piece.kind)}" in instruction
+        ]
+        self._shut = [*self._named_furniture, *(name for name, _ in shut if name not in self._named_furniture)]
 
     def next_step(self, sight: Sight, errands: list[Errand], *, taken: str = "") -> Step:
         """What to do next.
@@ -113,7 +123,7 @@ class Choices:
             step = self._fetch(sight, errand, thing)
             if step is not None:
                 return step
-        return self._search(sight, errand, taken)
+        return self._search(sight, errand)
 
     def _candidates(self, sight: Sight, errand: Errand, taken: str) -> Iterator[Thing]:
         """Things one has seen that the errand is still about, and nobody else is."""
@@ -171,7 +181,7 @@ class Choices:
                     (name, "") for name, piece in self.plan.furniture.items() if piece.room == room and piece.on_slots
                 )
 
-    def _search(self, sight: Sight, errand: Errand, taken: str) -> Step | None:
+    def _search(self, sight: Sight, errand: Errand) -> Step | None:
         """Where to look for a thing nobody has seen; None where the other one has it."""
         unseen = [name for name in errand.subjects if name not in sight.things]
         if not unseen:
@@ -183,13 +193,22 @@ class Choices:
                     return self._go_and(sight, place, Action("Open", (place,)))
                 if self._look_at(place):
                     return Step("walk", place)
-        for room in self.plan.rooms:
-            if self._look_at(room):
-                return Step("walk", room)
-        for name, piece in self.plan.furniture.items():
-            shut = piece.articulated and name not in sight.open_furniture
-            if shut and self.memory.refused[f"Open[{name}]"] < _REFUSED_OFTEN:
-                return self._go_and(sight, name, Action("Open", (name,)))
+        for places in (self._named_furniture, [*self._named_rooms, *self.plan.rooms], self._shut):
+            step = self._look_into(sight, places)
+            if step is not None:
+                return step
+        return None
+
+    def _look_into(self, sight: Sight, places: list[str]) -> Step | None:
+        """Walk into the next room, or open the next piece of furniture; None where all were looked into."""
+        for place in places:
+            if place in self.plan.rooms:
+                if self._look_at(place):
+                    return Step("walk", place)
+            elif place not in sight.open_furniture:
+                step = self._go_and(sight, place, Action("Open", (place,)))
+                if step is not None:
+                    return step
         return None
 
     def _look_at(self, place: str) -> bool:

@@ -104,9 +104,15 @@ class Player:
             # A few hundredths of a second: everybody else plays on meanwhile.
             self._plans[home] = await asyncio.to_thread(FloorPlan, episode.scene)
         whispered = self._coach.places(episode) if self._coach is not None else {}
-        ordered = episode.instruction.startswith(_ORDERED)
         self._me, self._partner = (
-            Choices(self._plans[home], episode.abilities[agent], agent, whispered=whispered, in_order=ordered)
+            Choices(
+                self._plans[home],
+                episode.abilities[agent],
+                agent,
+                instruction=episode.instruction,
+                whispered=whispered,
+                in_order=episode.instruction.startswith(_ORDERED),
+            )
             for agent in (episode.human, 1 - episode.human)
         )
 

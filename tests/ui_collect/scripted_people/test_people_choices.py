@@ -87,6 +87,12 @@ def test_a_coach_spares_the_search() -> None:
     assert len(led) < len(searching)
 
 
+def test_what_the_task_names_is_searched_first() -> None:
+    play = WatchedPlay(hidden())
+    done = play_through(play, choices_of(play, instruction="Take the mug out of the kitchen fridge to the bed."))
+    assert done[:3] == ["Open[kitchen_fridge_1]", "Pick[mug_1]", "Navigate[bedroom_bed_1]"]
+
+
 def test_a_coach_knows_nothing_of_other_tasks() -> None:
     play = WatchedPlay(small_episode())
     assert play.page.episode is not None
