@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,23 @@ def test_children_find_store_home_and_this_pythons_commands(tmp_path: Path) -> N
     environment = loop_environment(Store.at(tmp_path))
     assert environment["FLYWHEEL_HOME"] == str(tmp_path)
     assert environment["DAGSTER_HOME"] == str(tmp_path / "dagster")
+
+
+def test_children_keep_bytecode_even_where_this_process_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    environment = loop_environment(Store.at(tmp_path))
+    subprocess.run([sys.executable, "-c", "import graphlib"], env=environment, check=True)
+    assert list((tmp_path / "cache" / "bytecode").rglob("graphlib.*.pyc"))
+    # Where it is kept anyway nothing is changed, and a place of the user's own stays.
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", "elsewhere")
+    assert loop_environment(Store.at(tmp_path))["PYTHONPYCACHEPREFIX"] == "elsewhere"
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX")
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    assert "PYTHONPYCACHEPREFIX" not in loop_environment(Store.at(tmp_path))
 
 
 def test_instance_has_the_first_iteration_and_its_settings(tmp_path: Path) -> None:
