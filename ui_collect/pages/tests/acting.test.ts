@@ -5,8 +5,8 @@ import { completions, type Option } from "../src/acting/completion.ts";
 import { Names, answerText, parseAction } from "../src/acting/names.ts";
 import { Steering } from "../src/acting/steering.ts";
 import { targetsOf } from "../src/acting/targets.ts";
-import type { Control } from "../src/home/own_pose.ts";
-import { LiveHome } from "../src/home/live_home.ts";
+import type { Control } from "../src/household/own_pose.ts";
+import { LiveHome } from "../src/household/live_home.ts";
 import type { Keyframe } from "../src/wire/keyframes.ts";
 import { smallHome } from "./small_home.ts";
 

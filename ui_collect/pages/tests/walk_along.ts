@@ -5,9 +5,9 @@
  */
 
 import { readFileSync } from "node:fs";
-import { FloorGrid } from "../src/home/floor_grid.ts";
-import { LiveHome } from "../src/home/live_home.ts";
-import { OwnPose, type Control } from "../src/home/own_pose.ts";
+import { FloorGrid } from "../src/household/floor_grid.ts";
+import { LiveHome } from "../src/household/live_home.ts";
+import { OwnPose, type Control } from "../src/household/own_pose.ts";
 import { readKeyframe } from "../src/wire/keyframes.ts";
 import type { EpisodeMessage } from "../src/wire/protocol.ts";
 

@@ -1,6 +1,6 @@
 /** What the person can do from where they stand, as actions the server understands. */
 
-import type { LiveHome } from "../home/live_home.ts";
+import type { LiveHome } from "../household/live_home.ts";
 import { roomAt } from "../wire/scene_types.ts";
 import type { Names } from "./names.ts";
 

@@ -5,8 +5,8 @@
  * dragging not more often than is felt.
  */
 
-import { STILL, TURNING_SPEED, type Control } from "../home/own_pose.ts";
-import { wrapped } from "../home/pose.ts";
+import { STILL, TURNING_SPEED, type Control } from "../household/own_pose.ts";
+import { wrapped } from "../household/pose.ts";
 
 const SEND_EVERY_MS = 50;
 /** Closer than this to where the drag points is there, radians. */

@@ -1,7 +1,7 @@
 /** What the keys act on: the thing in reach that the person looks at most directly. */
 
-import type { LiveHome } from "../home/live_home.ts";
-import type { Pose } from "../home/pose.ts";
+import type { LiveHome } from "../household/live_home.ts";
+import type { Pose } from "../household/pose.ts";
 import type { Thing } from "../drawing/home_model.ts";
 import type { Vec3 } from "../wire/scene_types.ts";
 

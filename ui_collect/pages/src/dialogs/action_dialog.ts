@@ -3,7 +3,7 @@
 import type { Option } from "../acting/completion.ts";
 import type { Names } from "../acting/names.ts";
 import { freshId, h } from "../dom.ts";
-import type { LiveHome } from "../home/live_home.ts";
+import type { LiveHome } from "../household/live_home.ts";
 import { combobox, type Combobox } from "./combobox.ts";
 import { ask, button } from "./dialog.ts";
 import { floorOptions, furnitureOptions, objectOptions, roomOptions } from "./name_options.ts";

@@ -2,7 +2,7 @@
 
 import type { Option } from "../acting/completion.ts";
 import { capitalized, type Names } from "../acting/names.ts";
-import type { LiveHome } from "../home/live_home.ts";
+import type { LiveHome } from "../household/live_home.ts";
 import type { ObjectRow } from "../wire/keyframes.ts";
 
 export function roomOptions(home: LiveHome, names: Names): Option[] {

@@ -1,7 +1,7 @@
 /** Walking somewhere by its name (N). */
 
 import type { Names } from "../acting/names.ts";
-import type { LiveHome } from "../home/live_home.ts";
+import type { LiveHome } from "../household/live_home.ts";
 import { combobox } from "./combobox.ts";
 import { ask } from "./dialog.ts";
 import { furnitureOptions, objectOptions, roomOptions } from "./name_options.ts";

@@ -1,7 +1,7 @@
 /** How an agent looks: legs, trunk, head with a visor to the front, and an arm that is raised while it holds. */
 
 import { BufferAttribute, BufferGeometry, Group, Mesh } from "three";
-import type { Pose } from "../home/pose.ts";
+import type { Pose } from "../household/pose.ts";
 import type { Color, Part, Vec3 } from "../wire/scene_types.ts";
 import { AGENT_HEAD, AGENT_LEGS, AGENT_VISOR, agentColor } from "./appearance.ts";
 import { shadowMaterial, solidMaterial } from "./materials.ts";

@@ -1,7 +1,7 @@
 /** The home from above, drawn flat: legible at a glance, also where there is no WebGL. */
 
 import type { Names } from "../acting/names.ts";
-import type { LiveHome } from "../home/live_home.ts";
+import type { LiveHome } from "../household/live_home.ts";
 import { footprint, homeBounds, roomAt, type Part, type Rectangle, type Vec2, type Vec3 } from "../wire/scene_types.ts";
 import { handOf } from "./agent_model.ts";
 import { DOOR_LEAF, MARK, agentColor, css, tinted } from "./appearance.ts";

@@ -18,7 +18,7 @@ import {
   type Camera,
   type ShaderMaterial,
 } from "three";
-import type { LiveHome } from "../home/live_home.ts";
+import type { LiveHome } from "../household/live_home.ts";
 import type { ObjectRow } from "../wire/keyframes.ts";
 import { footprint, type Door, type Furniture, type Vec3 } from "../wire/scene_types.ts";
 import { AgentModel, handOf } from "./agent_model.ts";

@@ -6,8 +6,8 @@
  */
 
 import { PerspectiveCamera, Raycaster, Vector2, Vector3, WebGLRenderer, type Mesh } from "three";
-import type { LiveHome } from "../home/live_home.ts";
-import type { Pose } from "../home/pose.ts";
+import type { LiveHome } from "../household/live_home.ts";
+import type { Pose } from "../household/pose.ts";
 import type { Vec3 } from "../wire/scene_types.ts";
 import { FramePace } from "./frame_pace.ts";
 import type { HomeModel, Thing } from "./home_model.ts";

@@ -13,7 +13,7 @@ import type { Names } from "../acting/names.ts";
 import type { Targets } from "../acting/targets.ts";
 import { chosen } from "../dialogs/dialog.ts";
 import type { Thing } from "../drawing/home_model.ts";
-import type { LiveHome } from "../home/live_home.ts";
+import type { LiveHome } from "../household/live_home.ts";
 import type { Notices } from "../panels/notices.ts";
 import type { Outbox } from "./outbox.ts";
 

@@ -1,8 +1,8 @@
 /** Notices what somebody in the tutorial has done. */
 
 import { parseAction } from "../acting/names.ts";
-import type { Control } from "../home/own_pose.ts";
-import { wrapped, type Pose } from "../home/pose.ts";
+import type { Control } from "../household/own_pose.ts";
+import { wrapped, type Pose } from "../household/pose.ts";
 import type { Step, TutorialPanel } from "../panels/tutorial_panel.ts";
 
 const TURNED = 0.7;

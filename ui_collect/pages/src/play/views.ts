@@ -6,7 +6,7 @@ import { h, wantsStillness } from "../dom.ts";
 import { FloorPlan } from "../drawing/floor_plan.ts";
 import { HomeModel, type Marked, type Thing } from "../drawing/home_model.ts";
 import { EYE_HEIGHT, GLANCE, StageView } from "../drawing/stage_view.ts";
-import type { LiveHome } from "../home/live_home.ts";
+import type { LiveHome } from "../household/live_home.ts";
 import type { PlayLayout } from "./layout.ts";
 
 /** Looking for what is meant, casting rays and writing buttons: often enough to feel at once. */

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { FloorGrid } from "../src/home/floor_grid.ts";
-import { OwnPose, STILL } from "../src/home/own_pose.ts";
-import { between } from "../src/home/pose.ts";
-import { PoseTrack } from "../src/home/pose_track.ts";
-import { ServerClock, TICK_MS } from "../src/home/server_clock.ts";
+import { FloorGrid } from "../src/household/floor_grid.ts";
+import { OwnPose, STILL } from "../src/household/own_pose.ts";
+import { between } from "../src/household/pose.ts";
+import { PoseTrack } from "../src/household/pose_track.ts";
+import { ServerClock, TICK_MS } from "../src/household/server_clock.ts";
 import { Outbox } from "../src/play/outbox.ts";
 import type { ClientMessage } from "../src/wire/protocol.ts";
 import { smallHome } from "./small_home.ts";
