@@ -7,7 +7,7 @@ import type { Vec3 } from "../wire/scene_types.ts";
 
 const EYE_HEIGHT = 1.5;
 /** Nothing farther than this from where one looks is meant. */
-const WIDEST = (60 * Math.PI) / 180;
+const WIDEST = (75 * Math.PI) / 180;
 
 export interface Targets {
   /** What Space picks up, or puts something onto. */
