@@ -26,6 +26,7 @@ from hitl_ops.contracts.publish import disk_errors_named
 from hitl_ops.contracts.store import Store
 from hitl_ops.labels.label_store import LabelStore
 from hitl_ops.rollouts.episode_sets import episode_file
+from hitl_ops.serving.policy_alias import ALIASES, resolve
 from ui_collect.access_log import AccessLog
 from ui_collect.admin import PROGRAM, invitation_link
 from ui_collect.admin_access import AdminAccess, read_or_make_admin_token
@@ -93,7 +94,7 @@ def serve(settings: CollectSettings, store: Store, options: StartOptions) -> int
         labels = LabelStore.open(settings.labels_url or store.labels_url)
         token_hash, token = read_or_make_admin_token(store.collection / "admin.json", renew=options.new_admin_token)
         url = _url(settings, listener, tls=context is not None)
-        _announce(url, token, _invitation(labels, settings, options, url), store)
+        _announce(url, token, _invitation(labels, settings, options, url), _partner(store, partner, policy), store)
         server = _Server(settings, store, labels, episodes, partner, policy, pages, token_hash)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(server.run(listener, context))
@@ -109,7 +110,7 @@ def partner_of(text: str) -> tuple[PartnerKind, str]:
     """
     if text in ("oracle", "none"):
         return text, "none"  # type: ignore[return-value]
-    if text in ("serving", "candidate", "previous"):
+    if text in ALIASES:
         return "policy", text
     folder = Path(text).expanduser()
     if not any((place / "card.json").is_file() for place in (folder, folder.parent)):
@@ -320,10 +321,19 @@ def _invitation(labels: LabelStore, settings: CollectSettings, options: StartOpt
     return f"{invitation_link(url, token)}   ({uses} people, {_INVITATION_DAYS} days)"
 
 
-def _announce(url: str, admin_token: str | None, link: str | None, store: Store) -> None:
+def _partner(store: Store, partner: PartnerKind, policy: str) -> str:
+    """Who people will play with, in words."""
+    if partner != "policy" or policy not in ALIASES:
+        return policy if partner == "policy" else partner
+    serving = resolve(store, PROGRAM, policy)
+    return serving.policy_id if serving else f"away: no policy is '{policy}' yet; `flywheel promote` makes one serve"
+
+
+def _announce(url: str, admin_token: str | None, link: str | None, partner: str, store: Store) -> None:
     lines = [f"play          {link}"] if link else [f"play          {url}/  by invitation; make one with --invite 10"]
     lines.append(f"dashboard     {url}/admin")
     if admin_token:
         lines.append(f"admin token   {admin_token}   (shown only now)")
+    lines.append(f"partner       {partner}")
     lines.append(f"files         {store.root}")
     print("\n" + "\n".join(f"  {line}" for line in lines) + "\n  Ctrl+C stops; open sessions go on later\n", flush=True)
