@@ -104,7 +104,8 @@ def _materialise(store: Store, preset: str, overrides: list[str], chosen: Planne
     from flywheel.dagster_home import opened_instance
     from flywheel.demo_runs import demo_tags, end_what_was_killed
     from flywheel.demo_stages import shown_stages
-    from hitl_assets.definitions import build_defs, planner_iteration_0
+    from hitl_assets.definitions import build_defs
+    from hitl_assets.planner_jobs import planner_iteration_0
     from hitl_ops.contracts.store import iteration_key
     from resources.store import StoreResource
 
