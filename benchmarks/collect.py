@@ -1,12 +1,12 @@
 """How many people play at once on this machine's cores, clients included, beside a server that blocks its event loop.
 
-A number of people holds if 95 of 100 inputs are shown within 100 ms and every world makes its 30 ticks a second. Both
-servers get the same people: the same keys held as long (``collection/key_script.py``). The collection server is told
-when a key goes down and up, as its page tells it; the reference gets every key-down event of a held key, 30 a second,
-because there an event is a tick (``collection/blocking_reference_server.py``); that its worlds stand still while no
-key is held is not held against it. One process with one event loop is all clients. Both servers run all the time, one
-of them idle; they are measured in turn, each number of people for some seconds, five rounds, and a figure is the
-median of the rounds.
+A number of people holds if 95 of 100 inputs are shown within 100 ms, every world makes its 30 ticks a second, and the
+server gives up none. Both servers get the same people, who hold the same keys as long (``collection/key_script.py``).
+The collection server is told when a key goes down and up, as its page tells it. The reference gets every key-down
+event of a held key, 30 a second, because there an event is a tick (``collection/blocking_reference_server.py``); that
+its worlds stand still while no key is held is not held against it. One process with one event loop is all clients.
+Both servers run all the time, one of them idle; they are measured in turn, each number of people for some seconds,
+five rounds, and a figure is the median of the rounds.
 
 ``--set mode=soak`` lets scripted people play for minutes instead, with broken connections, and audits the records.
 Run ``python -m benchmarks.collect`` for the rows as JSON.
@@ -38,11 +38,8 @@ from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.store import Store
 from hitl_ops.rollouts.episode_sets import episode_file, generate_episode
 
-WITHIN_MS = 100.0
 TICKS_PER_S = 30.0
-_SPEED_KEPT = 0.98
-"""A world's speed is read from the arrival of two keyframes seconds apart, which jitter."""
-LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)
+LADDER = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)
 SESSIONS_RATIO, BYTES_RATIO = 10.0, 0.1
 
 
@@ -57,6 +54,15 @@ class Settings(StrictConfig):
     seconds: float = Field(default=8.0, gt=0, description="capacity: how long each number of people is measured")
     warm_up_s: float = Field(default=3.0, ge=0, description="capacity: and how long it plays before that")
     most: int = Field(default=512, ge=1, description="capacity: people at most")
+    within_ms: float = Field(default=100.0, gt=0, description="capacity: 95 of 100 inputs must be shown within this")
+    speed_kept: float = Field(
+        default=0.98,
+        gt=0,
+        le=1,
+        description="capacity: share of 30 ticks a second every world must make; two keyframes' arrivals seconds apart "
+        "tell it, and they jitter",
+    )
+    given_up: int = Field(default=0, ge=0, description="capacity: ticks the server may give up while measured")
     people: int = Field(default=20, ge=1, description="soak: scripted people")
     minutes: float = Field(default=10.0, gt=0, description="soak: how long they play")
     drops_per_minute: float = Field(
@@ -99,13 +105,13 @@ class _Capacity:
         self._who = who
         self._streams: list[StreamClient] = []
         self._actions: list[ActionClient] = []
-        self._slipped = 0
 
     async def rows(self) -> list[dict[str, Any]]:
         """Measure and make the rows."""
         settings = self._settings
-        ours = _Side("ours", 8, settings.most)
-        reference = _Side("reference", 1, settings.most)
+        # Where the search begins makes no difference to where it ends, only to how long it takes.
+        ours = _Side("ours", 64, settings.most)
+        reference = _Side("reference", 2, settings.most)
         server = CollectServer(
             self._store.root,
             [
@@ -143,8 +149,15 @@ class _Capacity:
             self._streams += await stream_clients(server.url, server.invitation, numbers)
         clients = self._streams[:count]
         await _connected(clients)
+        slipped = 0
+
+        async def begin() -> None:
+            nonlocal slipped
+            slipped = _slipped(await asyncio.to_thread(server.overview))
+
+        settings = self._settings
         try:
-            result = await measure(clients, warm_up_s=self._settings.warm_up_s, seconds=self._settings.seconds)
+            result = await measure(clients, warm_up_s=settings.warm_up_s, seconds=settings.seconds, begin=begin)
             figures = await asyncio.to_thread(server.overview)
         finally:
             await _gone(clients)
@@ -152,10 +165,9 @@ class _Capacity:
             raise RuntimeError(f"the server refused something under load: {errors[:3]}")
         workers = [worker for worker in figures["workers"]["workers"] if worker]
         result.late_ms_p99 = max(worker["late_ms_p99"] for worker in workers)
-        slipped = sum(worker["slipped"] for worker in workers)
-        kept, self._slipped = slipped == self._slipped, slipped
         speed = result.ticks_per_s or 0.0
-        holds = kept and result.p95_ms <= WITHIN_MS and speed >= _SPEED_KEPT * TICKS_PER_S
+        kept = speed >= settings.speed_kept * TICKS_PER_S and _slipped(figures) - slipped <= settings.given_up
+        holds = kept and result.p95_ms <= settings.within_ms
         _say("ours", result, holds, f"{speed:.2f} ticks/s, tick lateness p99 {result.late_ms_p99:.1f} ms")
         return result if holds else None
 
@@ -169,22 +181,32 @@ class _Capacity:
         finally:
             await _gone(clients)
         await asyncio.to_thread(server.settle)
-        holds = result.p95_ms <= WITHIN_MS
+        holds = result.p95_ms <= self._settings.within_ms
         _say("reference", result, holds, "")
         return result if holds else None
 
     def _told(self, ours: _Side, reference: _Side) -> list[dict[str, Any]]:
         mine, theirs = _median(ours), _median(reference)
-        people = f"people at once, 30 ticks/s, inputs shown within 100 ms (p95), {self._who}"
+        people = f"people at once, 30 ticks/s, inputs shown within {self._settings.within_ms:g} ms (p95), {self._who}"
         rows = [
             row(people, "people", mine.sessions, theirs.sessions, target=SESSIONS_RATIO, at_least=True),
             row("received by one of them", "bytes/s", mine.bytes_per_s, theirs.bytes_per_s, target=BYTES_RATIO),
         ]
         for name, side in (("collection server", mine), ("blocking reference", theirs)):
-            figure = row(f"input to picture, p95, {side.sessions} people, {name}", "ms", side.p95_ms, limit=WITHIN_MS)
+            figure = row(
+                f"input to picture, p95, {side.sessions} people, {name}",
+                "ms",
+                side.p95_ms,
+                limit=self._settings.within_ms,
+            )
             rows.append(figure)
         late = row(f"tick lateness, p99, {mine.sessions} people", "ms", mine.late_ms_p99, limit=1000 / TICKS_PER_S)
         return [*rows, late]
+
+
+def _slipped(figures: dict[str, Any]) -> int:
+    """Ticks the server has given up."""
+    return sum(worker["slipped"] for worker in figures["workers"]["workers"] if worker)
 
 
 def _median(side: _Side) -> LoadResult:

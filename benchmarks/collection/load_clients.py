@@ -7,7 +7,7 @@ import json
 import struct
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -295,14 +295,29 @@ class LoadResult:
     late_ms_p99: float = 0.0
 
 
-async def measure(clients: Sequence[LoadClient], *, warm_up_s: float, seconds: float) -> LoadResult:
-    """Have connected clients press keys, and look at a window of it."""
+async def measure(
+    clients: Sequence[LoadClient],
+    *,
+    warm_up_s: float,
+    seconds: float,
+    begin: Callable[[], Awaitable[None]] | None = None,
+) -> LoadResult:
+    """Have connected clients press keys, and look at a window of it.
+
+    Args:
+        clients: connected.
+        warm_up_s: seconds of pressing before the window.
+        seconds: the window.
+        begin: awaited right before the window.
+    """
     loop = asyncio.get_running_loop()
     began = loop.time()
     until = began + warm_up_s + seconds
-    pressing = [asyncio.create_task(client.press_keys(until + 5.0)) for client in clients]
+    pressing = [asyncio.create_task(client.press_keys(until + 60.0)) for client in clients]
     try:
         await asyncio.sleep(warm_up_s)
+        if begin is not None:
+            await begin()
         for client in clients:
             client.begin()
         await asyncio.sleep(seconds)
