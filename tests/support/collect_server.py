@@ -25,7 +25,7 @@ from hitl_ops.contracts.episode import Proposition, write_episodes
 from hitl_ops.labels.label_store import LabelStore
 from ui_collect.tutorial import tutorial_episode
 
-START_WITHIN_S = 120.0
+START_WITHIN_S = 240.0
 WAIT_S = 60.0
 SUBPROTOCOL = "flywheel-collect-1"
 HEAD = struct.Struct("<BII")
