@@ -212,10 +212,11 @@ class Play:
     def check_log(self) -> None:
         """Tell what has become durable, and whether the disk takes nothing more."""
         log = self.log
-        if log.durable_n != self._saved_n:
-            self._saved_n = log.durable_n
-            while self._answers and self._answers[0][0] <= self._saved_n:
-                self._send("answer", self._answers.popleft()[1])
+        durable = log.durable_n
+        while self._answers and self._answers[0][0] <= durable:
+            self._send("answer", self._answers.popleft()[1])
+        if durable != self._saved_n:
+            self._saved_n = durable
             seq = -1
             while self._unsaved and self._unsaved[0][0] <= self._saved_n:
                 seq = self._unsaved.popleft()[1]
@@ -277,6 +278,7 @@ class Play:
         session = self.session
         if not self._log_and_apply(session.finish_event(reason, wall=self._clock()), seq):
             return
+        self._take_answers()
         if self._watched:
             self.tell()
         self._partner.close()
