@@ -98,7 +98,18 @@ def running_dagster(store: Store, **variables: str) -> Iterator[RunningDagster]:
     log = store.root / "dagster-dev.log"
     with opened_instance(store) as instance, log.open("wb") as printed:
         process = subprocess.Popen(
-            ["dagster", "dev", "-w", str(source_root() / "workspace.yaml"), "-h", "127.0.0.1", "-p", "0"],
+            [
+                "dagster",
+                "dev",
+                "--log-level",
+                "warning",
+                "-w",
+                str(source_root() / "workspace.yaml"),
+                "-h",
+                "127.0.0.1",
+                "-p",
+                "0",
+            ],
             cwd=store.dagster_home,
             env=environment,
             stdin=subprocess.DEVNULL,
