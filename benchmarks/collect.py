@@ -165,6 +165,8 @@ class _Capacity:
             raise RuntimeError(f"the server refused something under load: {errors[:3]}")
         workers = [worker for worker in figures["workers"]["workers"] if worker]
         result.late_ms_p99 = max(worker["late_ms_p99"] for worker in workers)
+        inference = figures["workers"]["inference"]
+        result.decides_ms = inference["latency_ms_p50"] if inference else 0.0
         speed = result.ticks_per_s or 0.0
         kept = speed >= settings.speed_kept * TICKS_PER_S and _slipped(figures) - slipped <= settings.given_up
         holds = kept and result.p95_ms <= settings.within_ms
@@ -201,7 +203,8 @@ class _Capacity:
             )
             rows.append(figure)
         late = row(f"tick lateness, p99, {mine.sessions} people", "ms", mine.late_ms_p99, limit=1000 / TICKS_PER_S)
-        return [*rows, late]
+        decides = row(f"partner decides, p50, {mine.sessions} people, {self._who}", "ms", mine.decides_ms)
+        return [*rows, late, decides]
 
 
 def _slipped(figures: dict[str, Any]) -> int:
@@ -222,6 +225,7 @@ def _median(side: _Side) -> LoadResult:
         bytes_per_s=statistics.median(result.bytes_per_s for result in held),
         ticks_per_s=None,
         late_ms_p99=statistics.median(result.late_ms_p99 for result in held),
+        decides_ms=statistics.median(result.decides_ms for result in held),
     )
 
 

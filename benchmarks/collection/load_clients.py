@@ -285,6 +285,7 @@ class LoadResult:
         bytes_per_s: received by one client, on average.
         ticks_per_s: of the slowest world; None where the server does not tell.
         late_ms_p99: how late its ticks began; 0 where the server does not tell.
+        decides_ms: how long a partner's decision took, waiting included, at the median; likewise.
     """
 
     sessions: int
@@ -293,6 +294,7 @@ class LoadResult:
     bytes_per_s: float
     ticks_per_s: float | None
     late_ms_p99: float = 0.0
+    decides_ms: float = 0.0
 
 
 async def measure(

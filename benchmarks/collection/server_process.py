@@ -21,7 +21,7 @@ from ui_collect.scripted_people.front_door import split_link
 _PLAY = re.compile(r"^\s*play\s+(http\S+#\S+)")
 _ADMIN = re.compile(r"^\s*admin token\s+(\S+)")
 _LAST_LINE = "Ctrl+C stops"
-_START_WITHIN_S = 60.0
+_START_WITHIN_S = 180.0
 _STOP_WITHIN_S = 60.0
 
 
@@ -63,7 +63,7 @@ class CollectServer:
         """Start it, and wait until it answers; the first start makes the invitation and the admin token.
 
         Raises:
-            RuntimeError: it ended, or did not answer within a minute.
+            RuntimeError: it ended, or did not answer within three minutes.
         """
         words = [sys.executable, "-m", "flywheel", "collect", "--root", str(self.root), "--port", str(self._port)]
         words += ["--without-page", *self._options]

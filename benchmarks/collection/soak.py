@@ -14,6 +14,7 @@ import uvloop
 
 from benchmarks.collection.rows import row
 from benchmarks.collection.server_process import CollectServer
+from hitl_ops.contracts.publish import TEMPORARY_MARK
 from hitl_ops.contracts.store import Store
 from hitl_ops.labels.label_store import LabelStore
 from ui_collect.scripted_people.audit import Audit, audit
@@ -81,7 +82,7 @@ def run_soak(server: CollectServer, store: Store, settings: PeopleSettings) -> S
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         crowd = runner.run(play())
     labels = LabelStore.open(store.labels_url)
-    left = _wait_for_records(labels)
+    left = _wait_for_records(store, labels)
     found = audit(store, labels, crowd.people)
     workers = [worker for worker in figures["workers"]["workers"] if worker]
     return SoakResult(
@@ -95,12 +96,17 @@ def run_soak(server: CollectServer, store: Store, settings: PeopleSettings) -> S
     )
 
 
-def _wait_for_records(labels: LabelStore) -> int:
-    """Wait until the plays of sessions that have ended are closed; returns how many are not."""
+def _wait_for_records(store: Store, labels: LabelStore) -> int:
+    """Wait until the plays of sessions that have ended are closed; returns how many are not.
+
+    The server still runs, so a file may be just being written: it has as long as the plays have.
+    """
     until = time.monotonic() + _RECORDS_WITHIN_S
     while left := len(labels.open_plays(of_ended_sessions=True)):
         if time.monotonic() > until:
             break
+        time.sleep(0.5)
+    while any(store.root.rglob(f"*{TEMPORARY_MARK}*")) and time.monotonic() < until:
         time.sleep(0.5)
     return left
 

@@ -103,7 +103,7 @@ async def run_crowd(
         if arrived is not None:
             arrived(people)
         if settings.duration_s:
-            await asyncio.wait(visits, timeout=settings.duration_s)
+            await asyncio.wait(visits, timeout=settings.duration_s, return_when=asyncio.FIRST_EXCEPTION)
             for person in people:
                 # Not all at once: nobody's clock shows the same.
                 wait = random.Random(f"leave {settings.seed} {person.report.number}").random()
@@ -111,7 +111,8 @@ async def run_crowd(
             _, late = await asyncio.wait(visits, timeout=_LEAVE_WITHIN_S)
             for visit in late:
                 visit.cancel()
-        await asyncio.gather(*visits, return_exceptions=bool(settings.duration_s))
+            await asyncio.gather(*late, return_exceptions=True)
+        await asyncio.gather(*(visit for visit in visits if not visit.cancelled()))
     finally:
         for timer in leaving:
             timer.cancel()

@@ -139,8 +139,9 @@ class Player:
                 await self._one_step(episode)
 
     def _goes_on(self, episode: EpisodeMessage) -> bool:
+        """Whether the play is before one's eyes; for a moment it is not where the server takes it up afresh."""
         page = self._page
-        return page.playing and page.episode is not None and page.episode.index == episode.index
+        return page.playing and page.drawn and page.episode is not None and page.episode.index == episode.index
 
     # --- step after step ------------------------------------------------------------------------------------
 
