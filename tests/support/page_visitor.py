@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Locator, Page, Playwright, TimeoutError, expect
+from playwright.sync_api import Browser, Error, Locator, Page, Playwright, TimeoutError, expect
 
 # Software GL, so that the page is drawn the same on every machine, with a graphics card or without.
 _FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
@@ -148,7 +148,13 @@ class Visitor:
     def look(self, name: str) -> None:
         """Take a picture, and look for what would keep somebody from using the page."""
         self._taken += 1
-        self.page.screenshot(path=self._pictures / f"{self.width}-{self._taken:02d}-{name}.png")
+        picture = self._pictures / f"{self.width}-{self._taken:02d}-{name}.png"
+        try:
+            self.page.screenshot(path=picture)
+        except Error:
+            # Software GL on a busy machine now and then has no picture ready; what is tested is the page.
+            self.page.wait_for_timeout(1000)
+            self.page.screenshot(path=picture)
         wide = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         assert wide <= 0, f"{name}: {wide} pixels stick out"
         assert self.page.locator("main").count() == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,10 @@ def test_from_the_invitation_to_thanks_and_everything_said_is_kept(server: Colle
         episode = read_episode_file(folder / play.record_file)
         assert episode.metrics.task_percent_complete == play.percent_complete
         assert episode.decisions
+    # The session's own file is written beside, once its plays are closed.
+    until = time.monotonic() + 60
+    while not (folder / session / "session.json.gz").exists() and time.monotonic() < until:
+        time.sleep(0.1)
     assert read_session_file(folder / session / "session.json.gz").session.session_id == session
     (row,) = [row for row in [labels.session(session)] if row is not None]
     assert (row.stage, row.end_reason) == ("ended", "done")

@@ -20,6 +20,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 _LASTED_S = 10.0
 """A child that lasted this long is started anew at once; one that did not, after a growing pause."""
 _SEND_BUFFER = 2**20
+_LEAVE_WITHIN_S = 2.0
 
 
 class _Messages(asyncio.Protocol):
@@ -112,10 +113,8 @@ class Child:
             try:
                 await asyncio.wait_for(process.wait(), patience_s)
             except TimeoutError:
-                logger.warning("%s does not end by itself and is killed", self.name)
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+                logger.warning("%s does not end by itself and is ended", self.name)
+                await _end(process)
         if self._keeping is not None:
             self._keeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -181,3 +180,15 @@ class Child:
 
 def _said(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ask it to leave what it does as it is; kill it where it does not even hear that."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), _LEAVE_WITHIN_S)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import socket
 import sys
 import traceback
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.publish import sweep_temporaries
 from hitl_ops.contracts.store import Store
 from hitl_ops.records.session_log import closed_log_path, log_path
 from hitl_ops.rollouts.session_closing import close_play, close_session
@@ -96,9 +98,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.parent:
         end_with_parent(given.parent)
     os.nice(_NICE)
+    # Ended in the middle of a file, it takes its temporary with it; what a kill left behind goes now.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    store = Store.at(given.root)
+    for sessions in store.root.glob("*/*/sessions"):
+        sweep_temporaries(sessions)
     # When the web server has gone, what is not done is done at its next start.
     with contextlib.suppress(OSError, WireError):
-        serve(socket.socket(fileno=given.link), Store.at(given.root))
+        serve(socket.socket(fileno=given.link), store)
     return 0
 
 

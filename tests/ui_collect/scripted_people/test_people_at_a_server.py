@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import subprocess
 import sys
@@ -29,7 +30,8 @@ from ui_collect.scripted_people.person import Person
 pytestmark = pytest.mark.integration
 
 _MANY = ("--set", "joins_per_s=1000", "--set", "join_burst=1000", "--set", "tasks_per_session=1000")
-_KILLS = 30
+# Thirty take minutes, most of them starts; FLYWHEEL_TEST_KILLS=30 makes them all.
+_KILLS = int(os.environ.get("FLYWHEEL_TEST_KILLS", "8"))
 
 
 @pytest.fixture
@@ -116,7 +118,7 @@ def test_twenty_people_for_a_minute_with_broken_lines(store: Store, server: Coll
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_a_server_killed_at_thirty_moments_loses_nothing_it_acknowledged(store: Store, server: CollectServer) -> None:
+def test_a_server_killed_again_and_again_loses_nothing_it_acknowledged(store: Store, server: CollectServer) -> None:
     luck = random.Random(11)
     kept: list[int] = []
 
@@ -162,4 +164,4 @@ def test_a_server_killed_at_thirty_moments_loses_nothing_it_acknowledged(store: 
     server.stop()
     found = audit(store, LabelStore.open(store.labels_url), crowd.people)
     assert found.clean, found
-    assert found.acknowledged > 300
+    assert found.acknowledged > 10 * _KILLS
