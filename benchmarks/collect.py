@@ -5,8 +5,8 @@ server gives up none. Both servers get the same people, who hold the same keys a
 The collection server is told when a key goes down and up, as its page tells it. The reference gets every key-down
 event of a held key, 30 a second, because there an event is a tick (``collection/blocking_reference_server.py``); that
 its worlds stand still while no key is held is not held against it. One process with one event loop is all clients.
-Both servers run all the time, one of them idle; they are measured in turn, each number of people for some seconds,
-five rounds, and a figure is the median of the rounds.
+Servers are started anew for every round, the two in turn, and a round looks for the largest number that holds, each
+number of people for some seconds; a figure is the median of five rounds.
 
 ``--set mode=soak`` lets scripted people play for minutes instead, with broken connections, and audits the records.
 Run ``python -m benchmarks.collect`` for the rows as JSON.
@@ -108,26 +108,26 @@ class _Capacity:
 
     async def rows(self) -> list[dict[str, Any]]:
         """Measure and make the rows."""
-        settings = self._settings
         # Where the search begins makes no difference to where it ends, only to how long it takes.
-        ours = _Side("ours", 64, settings.most)
-        reference = _Side("reference", 2, settings.most)
-        server = CollectServer(
-            self._store.root,
-            [
-                *("--partner", str(self._policy), "--capacity", "1000"),
-                *("--set", "max_sockets=1000", "--set", "joins_per_s=10000", "--set", "join_burst=10000"),
-                *("--set", "tasks_per_session=1000", "--set", "decision_limit=10000"),
-            ],
-            invite=settings.most,
-        )
-        other = ReferenceServer(self._store, self._policy)
-        with server, other:
-            for number in range(settings.rounds):
-                await self._round(ours, lambda count: self._try_ours(server, count))
-                await self._round(reference, lambda count: self._try_reference(other, count))
-                print(f"round {number + 1} of {settings.rounds} done", file=sys.stderr, flush=True)
+        ours = _Side("ours", 64, self._settings.most)
+        reference = _Side("reference", 2, self._settings.most)
+        for number in range(self._settings.rounds):
+            with self._server() as server:
+                self._streams = []
+                await asyncio.to_thread(server.wait_for_partner)
+                await self._round(ours, lambda count, server=server: self._try_ours(server, count))
+            with ReferenceServer(self._store, self._policy) as other:
+                self._actions = []
+                await self._round(reference, lambda count, other=other: self._try_reference(other, count))
+            print(f"round {number + 1} of {self._settings.rounds} done", file=sys.stderr, flush=True)
         return self._told(ours, reference)
+
+    def _server(self) -> CollectServer:
+        """The collection server of a round, with limits that let a whole crowd come from one address."""
+        limits = {"max_sockets": 1000, "joins_per_s": 10_000, "join_burst": 10_000, "decision_limit": 10_000}
+        options = ["--partner", str(self._policy), "--capacity", "1000"]
+        options += [word for key, value in limits.items() for word in ("--set", f"{key}={value}")]
+        return CollectServer(self._store.root, options, invite=self._settings.most)
 
     async def _round(self, side: _Side, measured: Callable[[int], Coroutine[Any, Any, LoadResult | None]]) -> None:
         """Go up while it holds, or down until it does, from where the last round ended."""

@@ -117,6 +117,20 @@ class CollectServer:
             figures: dict[str, Any] = json.load(answer)
         return figures
 
+    def wait_for_partner(self) -> None:
+        """Wait until the inference process has loaded its policy.
+
+        Raises:
+            RuntimeError: it has not within three minutes.
+        """
+        until = time.monotonic() + _START_WITHIN_S
+        while time.monotonic() < until:
+            inference = self.overview()["workers"]["inference"]
+            if inference is not None and inference["policy_id"]:
+                return
+            time.sleep(0.5)
+        raise RuntimeError(f"there is no partner:\n{''.join(self.output[-20:])}")
+
     def memory_mb(self) -> dict[str, float]:
         """Memory each of its processes holds; by name."""
         names = {pid: name for name, pid in self.overview()["workers"]["processes"].items() if pid}
