@@ -19,6 +19,7 @@ PATIENCE_MS = 60_000
 
 # Texts whose contrast with their ground is below what WCAG 2.2 (1.4.3) asks for. Texts over pictures have grounds of
 # their own; disabled controls are exempt.
+_CHANGING = "document.getAnimations().some(a => a instanceof CSSTransition && a.playState === 'running')"
 _FAINT_TEXTS = r"""
 () => {
   const numbers = (text) => (text.match(/[\d.]+/g) || []).map(Number);
@@ -159,6 +160,11 @@ class Visitor:
         assert wide <= 0, f"{name}: {wide} pixels stick out"
         assert self.page.locator("main").count() == 1
         assert self.page.locator("h1").count() == 1
+        for _ in range(50):
+            # A button that has just become usable is still changing its colour.
+            if not self.page.evaluate(_CHANGING):
+                break
+            self.page.wait_for_timeout(100)
         assert self.page.evaluate(_FAINT_TEXTS) == [], name
         assert self.page.evaluate(_NAMELESS_CONTROLS) == [], name
 
