@@ -10,7 +10,7 @@ READY := .venv/.ready
 UV = $(firstword $(wildcard .uv/bin/uv .uv/lib/bin/uv) uv)
 WORKERS ?= 2
 # Test workers share the cores: one thread each.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 NAME ?= household
 
 help: ## say what there is
@@ -34,7 +34,7 @@ test: lint ## the whole suite
 	@$(PYTEST)
 
 check: lint ## what is quick: style, types, import directions, fast tests
-	@$(PYTEST) -m "not slow and not integration and not browser"
+	@$(PYTEST) --hypothesis-profile quick -m "not slow and not integration and not browser"
 
 lint: $(READY) ## style, types and import directions
 	@$(BIN)/ruff check .

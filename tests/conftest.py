@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+_LONG = ("integration", "browser")
 
 # Before torch is imported anywhere: two workers with as many threads as cores each would only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,6 +27,8 @@ os.environ.setdefault("MPLCONFIGDIR", str(Path(tempfile.gettempdir()) / "flywhee
 
 # A machine shared by several workers is slow at odd moments: an example may take as long as it takes.
 settings.register_profile("flywheel", deadline=None, max_examples=50)
+# `make check` asks for this one: a first look, the whole suite looks closer.
+settings.register_profile("quick", deadline=None, max_examples=10)
 settings.load_profile("flywheel")
 
 
@@ -41,3 +44,9 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def source_root() -> Path:
     """The checkout."""
     return ROOT
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the long tests first: begun last, they would leave one worker alone at the end."""
+    long = {item.path for item in items if any(item.get_closest_marker(name) for name in _LONG)}
+    items.sort(key=lambda item: item.path not in long)

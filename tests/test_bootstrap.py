@@ -35,6 +35,7 @@ def test_any_python_from_3_8_can_read_it() -> None:
     ast.parse((ROOT / "bootstrap.py").read_text(), feature_version=(3, 8))
 
 
+@pytest.mark.slow
 def test_a_compiling_package_is_named_while_it_is_silent(
     bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -163,6 +163,7 @@ def test_command_line_loads_light() -> None:
     assert not loaded & {*HEAVY, "dagster", "pyarrow", "scipy", "numpy", "rich"}
 
 
+@pytest.mark.slow
 def test_code_location_loads_light() -> None:
     loaded = imported_by("import hitl_assets.definitions")
     assert "dagster" in loaded
@@ -174,6 +175,7 @@ def test_rooms_people_and_robots_use_load_light() -> None:
     assert not loaded & {*HEAVY, "dagster", "pyarrow", "scipy"}
 
 
+@pytest.mark.slow
 def test_every_package_source_has_future_annotations_and_no_pickle() -> None:
     wrong = []
     for name, text in texts().items():

@@ -108,6 +108,7 @@ def test_what_is_never_shown_counts_as_late() -> None:
     assert len(window.latencies_ms) == 1 and window.latencies_ms[0] > 400, "what was just sent is not late yet"
 
 
+@pytest.mark.slow
 def test_a_held_key_repeats_for_the_reference_and_not_for_us() -> None:
     async def press() -> tuple[int, int, float]:
         loop = asyncio.get_running_loop()

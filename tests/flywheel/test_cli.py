@@ -60,6 +60,7 @@ def test_help_names_every_verb() -> None:
 VERBS = ("demo", "up", "doctor", "episodes", "rollout", "samples", "train", "evaluate", "collect", "bench")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_explains_itself(verb: str) -> None:
     done = flywheel(verb, "--help")

@@ -49,6 +49,7 @@ def test_children_keep_bytecode_even_where_this_process_does_not(
     assert "PYTHONPYCACHEPREFIX" not in loop_environment(Store.at(tmp_path))
 
 
+@pytest.mark.slow
 def test_instance_has_the_first_iteration_and_its_settings(tmp_path: Path) -> None:
     for _ in range(2):
         with opened_instance(Store.at(tmp_path)) as instance:

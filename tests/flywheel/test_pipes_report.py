@@ -102,6 +102,7 @@ class Listening:
         return said
 
 
+@pytest.mark.slow
 def test_a_mistake_before_the_start_is_told_once(tmp_path: Path, samples: Path) -> None:
     training = Listening(tmp_path, samples, "--set", "lerning_rate=1")
     said = training.end()

@@ -11,6 +11,7 @@ from hitl_ops.contracts.store import Store
 from tests.support.small_policies import write_policy
 
 
+@pytest.mark.slow
 def test_promote_and_roll_back(own_store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = Store.at(own_store)
     first = write_policy(store.iteration("planner", 0).policy, iteration=0, seed=1)

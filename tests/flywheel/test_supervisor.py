@@ -58,6 +58,7 @@ def test_the_first_to_end_is_named_with_its_code(tmp_path: Path) -> None:
     supervisor.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="reads process groups from /proc")
 @pytest.mark.parametrize("deaf", [False, True], ids=["polite", "deaf to SIGINT"])
 def test_stopping_leaves_nothing(deaf: bool, tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def test_a_rollout_leaves_a_trace_an_episode_and_says_where(home: Path, rollout:
     assert "rollout: 2/2" in again.stderr
 
 
+@pytest.mark.slow
 def test_another_configuration_is_refused_until_fresh(home: Path, rollout: Path, tmp_path: Path) -> None:
     folder = tmp_path / "rollout"
     first = typed(home, "rollout", "--limit", "1", "--out", str(folder))
@@ -161,6 +162,7 @@ def test_two_processes_train_together(home: Path, samples: Path, tmp_path: Path)
     assert (tmp_path / "policy" / "adapter").is_dir()
 
 
+@pytest.mark.slow
 def test_an_evaluation_compares_and_writes_its_page(home: Path, rollout: Path, tmp_path: Path) -> None:
     out = tmp_path / "evaluation"
     options = ("--out", str(out), "--set", "primary_split=train", "--set", "resamples=100")

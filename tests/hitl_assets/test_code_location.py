@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import dagster as dg
+import pytest
 
 from hitl_assets.definitions import build_defs
 
@@ -28,6 +29,7 @@ HEAVY = (
 )
 
 
+@pytest.mark.slow
 def test_loads_without_heavy_libraries() -> None:
     script = (
         "import json, sys\n"

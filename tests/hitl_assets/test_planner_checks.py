@@ -42,6 +42,7 @@ def _spoil_samples(iteration: IterationPaths, **changes: object) -> None:
     write_data_card(file, iteration.samples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "check",
     [

@@ -75,6 +75,7 @@ def _verdicts(result: dg.ExecuteInProcessResult) -> dict[str, tuple[bool, str]]:
     return {found.check_name: (found.passed, found.severity.value) for found in result.get_asset_check_evaluations()}
 
 
+@pytest.mark.slow
 def test_plays_are_listed_scored_and_taught(run: Run, people: Played) -> None:
     collected, plays = people
     first = run()
@@ -111,6 +112,7 @@ def test_plays_are_listed_scored_and_taught(run: Run, people: Played) -> None:
     assert taught["play_id"] == plays[1].id
 
 
+@pytest.mark.slow
 def test_both_kinds_of_samples_lie_side_by_side(run: Run, people: Played) -> None:
     samples = people[0].store.iteration("planner", 0).samples
     samples.mkdir(parents=True)
@@ -119,6 +121,7 @@ def test_both_kinds_of_samples_lie_side_by_side(run: Run, people: Played) -> Non
     assert (samples / "data_card.json").read_text() == "of the distilled ones"
 
 
+@pytest.mark.slow
 def test_a_broken_record_is_told_and_many_stop_the_loop(run: Run, people: Played) -> None:
     collected, plays = people
     collected.files(plays[4])["trace"].unlink()

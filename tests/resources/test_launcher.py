@@ -119,6 +119,7 @@ def test_a_users_mistake_arrives_as_its_line(tmp_path: Path) -> None:
     assert _failure(result) == "sample file 'x' does not exist: build it first"
 
 
+@pytest.mark.slow
 def test_the_real_command_reports_its_mistakes(tmp_path: Path) -> None:
     result, _ = _run(LocalLauncher(), tmp_path, [])
     assert str(tmp_path / "none.parquet") in _failure(result)

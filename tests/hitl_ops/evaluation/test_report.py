@@ -63,6 +63,7 @@ def evaluation(tmp_path: Path, play: Play) -> Path:
     return tmp_path / "evaluation"
 
 
+@pytest.mark.slow
 def test_the_page_says_what_was_found(evaluation: Path) -> None:
     page = _Page(write_report(evaluation, title="Planner, iteration 000").read_text(encoding="utf-8"))
     assert page.open == []
@@ -79,6 +80,7 @@ def test_the_page_says_what_was_found(evaluation: Path) -> None:
     assert "Put <b>&amp; it away." in page.text
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_beside_it(evaluation: Path) -> None:
     text = write_report(evaluation).read_text(encoding="utf-8")
     page = _Page(text)
@@ -88,6 +90,7 @@ def test_the_page_needs_nothing_beside_it(evaluation: Path) -> None:
     assert page.text.count("no video was made") == 3
 
 
+@pytest.mark.slow
 def test_videos_are_shown_where_they_are(evaluation: Path) -> None:
     (evaluation / "videos").mkdir()
     for name in ("best", "worst", "v3"):
@@ -100,6 +103,7 @@ def test_videos_are_shown_where_they_are(evaluation: Path) -> None:
     assert set(page.links) == {"videos/best.mp4", "videos/worst.mp4", "videos/v3.mp4"}
 
 
+@pytest.mark.slow
 def test_page_and_plots_are_repeatable(evaluation: Path) -> None:
     first = write_report(evaluation).read_bytes()
     plots = {path.name: path.read_bytes() for path in (evaluation / "plots").iterdir()}
@@ -114,6 +118,7 @@ def test_page_and_plots_are_repeatable(evaluation: Path) -> None:
     assert {path.name: path.read_bytes() for path in (evaluation / "plots").iterdir()} == plots
 
 
+@pytest.mark.slow
 def test_one_policy_without_decisions(tmp_path: Path, play: Play) -> None:
     play(tmp_path / "traces", "e0", latencies=(), steps=0)
     summarise({"student": tmp_path / "traces"}, tmp_path / "o", EvaluationConfig(resamples=100))

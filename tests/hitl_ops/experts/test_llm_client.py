@@ -56,6 +56,7 @@ def in_own_process(config: LLMClientConfig, folder: Path, code: str) -> subproce
 # --- faults that pass ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "faults",
     [
@@ -76,6 +77,7 @@ def test_passing_faults_are_survived(server: OpenAIServer, tmp_path: Path, fault
     assert (usage.requests, usage.retries) == (1, len(faults))
 
 
+@pytest.mark.slow
 def test_retry_after_is_honoured_by_all_threads(server: OpenAIServer, tmp_path: Path) -> None:
     server.script = [Status(429, headers={"Retry-After": "0.4"})]
     client = LLMClient(config_for(server, concurrency=1), tmp_path)
@@ -303,6 +305,7 @@ def test_a_damaged_cache_is_named(server: OpenAIServer, tmp_path: Path) -> None:
     assert server.received == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named(server: OpenAIServer, tmp_path: Path) -> None:
     client = LLMClient(config_for(server), tmp_path)
     client.complete(ASK)

@@ -46,6 +46,7 @@ class Prompted:
         return self.expert.decide_joint(observations)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["decentralised", "centralised"])
 def test_an_episode_is_played_to_success(mode: str, tmp_path: Path) -> None:
     episode = generate_episode("train", 3)

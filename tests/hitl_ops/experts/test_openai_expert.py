@@ -151,6 +151,7 @@ def test_what_happened_before_or_against_its_word_is_told_too(server: OpenAIServ
     assert len(server.received) == asked
 
 
+@pytest.mark.slow
 def test_a_long_conversation_loses_its_oldest_turns(server: OpenAIServer, tmp_path: Path) -> None:
     expert = expert_for(server, tmp_path, context_tokens=6000)
     history: list[HistoryEntry] = []

@@ -112,6 +112,7 @@ def test_secrets_are_kept_as_hashes_only(store: LabelStore) -> None:
     assert "token" not in invitation.model_dump() | admission.session.model_dump()
 
 
+@pytest.mark.slow
 def test_two_processes_never_let_in_one_too_many(store: LabelStore, start_writer: Callable[..., Popen[str]]) -> None:
     invitation, token = store.create_invitation("planner", 0, max_uses=30)
     writers = [start_writer("join", token, "25") for _ in range(2)]

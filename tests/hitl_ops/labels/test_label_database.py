@@ -102,6 +102,7 @@ def test_migrating_again_changes_nothing(store: LabelStore, labels_url: str) -> 
     assert store.use_invitation(token).session.stage == "consent"
 
 
+@pytest.mark.slow
 def test_many_may_set_it_up_at_once(labels_url: str, start_writer: Callable[..., Popen[str]]) -> None:
     others = [start_writer("migrate") for _ in range(2)]
     go(*others)
@@ -268,6 +269,7 @@ def test_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         LabelStore.open(f"sqlite:///{tmp_path / 'in-the-way' / 'labels.db'}")
 
 
+@pytest.mark.slow
 def test_fork_leaves_the_parents_connections_alone(store: LabelStore, start_writer: Callable[..., Popen[str]]) -> None:
     writer = start_writer("fork")
     go(writer)

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from subprocess import Popen
 
+import pytest
+
 from hitl_ops.labels.label_store import LabelStore
 from tests.support.label_writer import add_label
 from tests.support.label_writers import go
@@ -14,6 +16,7 @@ from tests.support.label_writers import go
 KILLS = 6
 
 
+@pytest.mark.slow
 def test_every_acknowledged_label_outlives_its_writer(
     store: LabelStore, start_writer: Callable[..., Popen[str]]
 ) -> None:

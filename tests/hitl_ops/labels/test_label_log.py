@@ -199,6 +199,7 @@ def test_same_key_at_once_makes_one_label(store: LabelStore) -> None:
     assert store.labels(superseded=True) == [said[0]]
 
 
+@pytest.mark.slow
 def test_cursor_misses_nothing_while_many_write(store: LabelStore) -> None:
     seen: list[Label] = []
     with ThreadPoolExecutor(6) as pool:

@@ -184,6 +184,7 @@ def test_cursor_follows_the_order_of_finishing(store: LabelStore, admit: Admit) 
         store.finished_plays("../planner", 1)
 
 
+@pytest.mark.slow
 def test_cursor_misses_no_play_while_many_finish(store: LabelStore, admit: Admit) -> None:
     sessions = [admit() for _ in range(6)]
 

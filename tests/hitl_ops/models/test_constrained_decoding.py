@@ -106,6 +106,7 @@ def test_greedy_is_what_plain_forward_passes_say(decisive, play_episode):
     assert len(chosen) > 3, "a model that always says the same would prove little"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "nodes_per_pass"), [("tiny", 7), ("tiny", 256), ("gpt2", 256)])
 def test_score_is_what_plain_forward_passes_say(decisive, play_episode, monkeypatch, kind, nodes_per_pass):
     monkeypatch.setattr(constrained_decoding, "_NODES_PER_PASS", nodes_per_pass)
@@ -172,6 +173,7 @@ def test_a_batch_chooses_what_each_would(decisive, play_episode, decode, tempera
         assert (choice.new_tokens, choice.passes) == (single.new_tokens, single.passes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decode", ["greedy", "score"])
 def test_draws_follow_the_probabilities_and_the_seed(decisive, decode):
     actions = ["Pick[mug_1]<end_act>", "Open[mug_1]<end_act>", "Wait[]<end_act>"]

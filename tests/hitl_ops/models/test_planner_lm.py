@@ -69,6 +69,7 @@ def test_a_batch_is_answered_in_order(decisive, play_episode):
     assert planner.decide_batch([]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "shows"),
     [

@@ -339,6 +339,7 @@ def test_a_limit_on_the_files_size_ends_at_a_whole_line(tmp_path: Path, flusher:
     writer.close()
 
 
+@pytest.mark.slow
 def test_what_was_told_durable_survives_any_kill(tmp_path: Path) -> None:
     path = log_path(tmp_path, "p1")
     chance = random.Random(5)

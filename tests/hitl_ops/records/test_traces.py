@@ -101,6 +101,7 @@ def lines_of(path: Path) -> list[bytes]:
     return gzip.decompress(path.read_bytes()).splitlines(keepends=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(HEADER, st.lists(DECISION, max_size=4, unique_by=lambda row: row.index), RESULT)
 def test_what_is_written_is_read_back(header: EpisodeHeader, decisions: list[Decision], result: EpisodeResult) -> None:

@@ -27,6 +27,7 @@ def episodes() -> list[Episode]:
     return [generate_episode("train", index) for index in range(6)]
 
 
+@pytest.mark.slow
 def test_a_rerun_plays_only_what_is_missing(episodes: list[Episode], tmp_path: Path) -> None:
     config = RolloutConfig(processes=2)
     first = run_rollouts(episodes, config, tmp_path)
@@ -41,12 +42,14 @@ def test_a_rerun_plays_only_what_is_missing(episodes: list[Episode], tmp_path: P
     assert all(trace.read_bytes() == content for trace, content in before.items() if trace != traces[0])
 
 
+@pytest.mark.slow
 def test_another_configuration_is_refused(episodes: list[Episode], tmp_path: Path) -> None:
     run_rollouts(episodes[:1], RolloutConfig(processes=1), tmp_path)
     with pytest.raises(UserError, match="prompt_style"):
         run_rollouts(episodes[:1], RolloutConfig(processes=1, prompt_style="snapshot"), tmp_path)
 
 
+@pytest.mark.slow
 def test_variations_are_played_too(episodes: list[Episode], tmp_path: Path) -> None:
     summary = run_rollouts(episodes[:2], RolloutConfig(processes=1, variations=2), tmp_path)
     assert summary.episodes == 6
@@ -54,6 +57,7 @@ def test_variations_are_played_too(episodes: list[Episode], tmp_path: Path) -> N
     assert names == {f"{e.episode_id}{suffix}" for e in episodes[:2] for suffix in ("", "~1", "~2")}
 
 
+@pytest.mark.slow
 def test_an_episode_that_crashes_costs_only_itself(episodes: list[Episode], tmp_path: Path) -> None:
     broken = episodes[1].model_copy(deep=True)
     broken.episode_id = "broken"
@@ -94,6 +98,7 @@ def test_episode_sets_are_made_once_and_grow(tmp_path: Path) -> None:
     assert read_episodes(tmp_path / "train.json.gz")[:5] == before
 
 
+@pytest.mark.slow
 def test_many_episodes_come_out_as_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generate_episode_sets(EpisodeSetConfig(train=4, val=0, test=0), tmp_path / "one by one")
     monkeypatch.setattr(episode_sets, "_WORTH_PROCESSES", 2)

@@ -115,6 +115,7 @@ def test_a_play_goes_on_after_its_process_ended(tmp_path: Path) -> None:
     assert result.state_hash == again.session.digest()
 
 
+@pytest.mark.slow
 def test_a_replay_in_another_process_ends_the_same(tmp_path: Path, source_root: Path) -> None:
     player = played(tmp_path)
     code = "import sys; from hitl_ops.rollouts.session_replay import replay; print(replay(sys.argv[1]).state_hash)"

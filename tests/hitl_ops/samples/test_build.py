@@ -262,6 +262,7 @@ def test_empty_folder_and_foreign_prompts(traces: Path, record_trace: Record, tm
         build_samples(traces, SampleConfig(), tmp_path / "o.parquet")
 
 
+@pytest.mark.slow
 def test_only_one_trace_is_held_at_a_time(
     traces: Path, record_trace: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +287,7 @@ def test_only_one_trace_is_held_at_a_time(
     assert max(alive) <= 1
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_no_half_file(traces: Path, record_trace: Record, tmp_path: Path) -> None:
     for number in range(8):
         record_trace(traces, f"e{number}")
@@ -314,6 +316,7 @@ def test_a_kill_leaves_no_half_file(traces: Path, record_trace: Record, tmp_path
     assert summary.samples == len(list(read_samples(out))) == 56
 
 
+@pytest.mark.slow
 def test_kills_while_a_file_is_replaced_show_the_old_or_the_new_one(
     traces: Path, record_trace: Record, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ def parquet(tmp_path: Path, record_trace: Record) -> Path:
     return tmp_path / "distilled.parquet"
 
 
+@pytest.mark.slow
 def test_the_card_counts(parquet: Path, tmp_path: Path) -> None:
     card = write_data_card(parquet, tmp_path / "card")
     assert (card.samples, card.episodes, card.homes) == (21, 2, 2)
@@ -52,6 +53,7 @@ def test_the_card_counts(parquet: Path, tmp_path: Path) -> None:
     assert all((tmp_path / "card" / "plots" / name).read_bytes().startswith(b"\x89PNG") for name in plots)
 
 
+@pytest.mark.slow
 def test_the_card_counts_tokens_by_the_given_tokenizer(parquet: Path, tmp_path: Path) -> None:
     card = write_data_card(parquet, tmp_path / "card", tokenizer=len)
     samples = list(read_samples(parquet))
@@ -59,6 +61,7 @@ def test_the_card_counts_tokens_by_the_given_tokenizer(parquet: Path, tmp_path: 
     assert card.prompt_length.maximum == max(len(sample.prompt) for sample in samples)
 
 
+@pytest.mark.slow
 def test_the_card_is_the_same_twice(parquet: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_data_card(parquet, tmp_path / name)

@@ -113,6 +113,7 @@ def test_the_summary_adds_them_up(collected: tuple[Collected, PlayManifest], sco
     }
 
 
+@pytest.mark.slow
 def test_scoring_again_gives_the_same_bytes(collected: tuple[Collected, PlayManifest]) -> None:
     people, manifest = collected
     files = [people.sessions / SCORES_FILE, people.sessions / SUMMARY_FILE]

@@ -252,6 +252,7 @@ def test_what_is_kept_of_a_session_that_is_over_is_let_go(tmp_path: Path, socket
         client.close()
 
 
+@pytest.mark.slow
 def test_a_client_survives_its_server(tmp_path: Path, socket_path: Path) -> None:
     policy_id = write_policy(tmp_path / "p", seed=1)
     (prompt, admissible), *_ = prompts()
@@ -287,6 +288,7 @@ def test_a_client_waits_for_nobody_for_ever(tmp_path: Path, socket_path: Path) -
     client.close()
 
 
+@pytest.mark.slow
 def test_the_process_serves_an_alias_and_ends_when_told(tmp_path: Path, socket_path: Path) -> None:
     import subprocess
     import sys

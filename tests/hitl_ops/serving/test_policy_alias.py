@@ -36,6 +36,7 @@ def by_mlflow(store: Store) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_promotions_and_rollbacks(store: Store) -> None:
     assert resolve(store, "planner") is None
     first = write_policy(store.iteration("planner", 0).policy, iteration=0, seed=1)
@@ -55,6 +56,7 @@ def test_promotions_and_rollbacks(store: Store) -> None:
     assert aliases(store) == {"candidate": second, "serving": second, "previous": first} == by_mlflow(store)
 
 
+@pytest.mark.slow
 def test_what_serves_stays_as_it_was_when_its_iteration_is_trained_anew(store: Store) -> None:
     policy = store.iteration("planner", 0).policy
     old = write_policy(policy, seed=1)
@@ -80,6 +82,7 @@ def promote_back(store: Store) -> str:
     return found.policy_id
 
 
+@pytest.mark.slow
 def test_a_store_may_be_moved(store: Store, tmp_path: Path) -> None:
     write_policy(store.iteration("planner", 0).policy, seed=1)
     promote(store, "planner", 0)
@@ -105,6 +108,7 @@ def test_mistakes_are_a_line_each(store: Store) -> None:
         resolve(store, "planner")
 
 
+@pytest.mark.slow
 def test_looking_an_alias_up_needs_no_mlflow(store: Store) -> None:
     write_policy(store.iteration("planner", 0).policy, seed=1)
     policy_id = promote(store, "planner", 0).policy_id

@@ -51,6 +51,7 @@ def test_half_precision_is_published_on_request(tmp_path: Path, samples_file: Wr
     assert 1e-6 < summary.max_logit_difference < 0.5
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_named_and_nothing_published(
     tmp_path: Path, samples_file: Write, config_of: Configure
 ) -> None:

@@ -149,6 +149,7 @@ def test_agreement_in_single_precision_is_within_a_hundred_thousandth() -> None:
         assert float((gradient - results[1][1][name]).abs().max()) <= 1e-5, name
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     st.lists(

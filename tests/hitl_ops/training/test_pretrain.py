@@ -22,6 +22,7 @@ def config(**changes: object) -> PretrainConfig:
     return PretrainConfig.model_validate({**plain, **changes})
 
 
+@pytest.mark.slow
 def test_pretraining_learns_and_gives_a_base(
     tmp_path: Path, samples_file: Callable[..., Path], config_of: Callable[..., TrainConfig]
 ) -> None:

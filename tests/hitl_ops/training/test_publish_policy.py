@@ -20,6 +20,7 @@ from hitl_ops.training.train_config import TrainConfig
 MADE: dict[str, Any] = {"program": "planner", "iteration": 3, "dtype": "float32", "code_version": "abc"}
 
 
+@pytest.mark.slow
 def test_a_training_becomes_a_policy_that_plays(
     tmp_path: Path,
     rows_of_household: Callable[..., list[dict[str, Any]]],

@@ -54,6 +54,7 @@ class Recorder:
         self.artifacts.append(path.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "optimizer"), [("lora", "adamw"), ("full", "adamw"), ("full", "muon")])
 def test_two_steps_stop_and_resume_equal_four_straight_to_the_bit(
     method: str, optimizer: str, tmp_path: Path, samples_file: Write, config_of: Configure
@@ -74,6 +75,7 @@ def test_two_steps_stop_and_resume_equal_four_straight_to_the_bit(
         assert (straight / name).read_bytes() == (broken / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_dropout_is_at_work_and_seeded(tmp_path: Path, samples_file: Write, config_of: Configure) -> None:
     # Without this, the exact resume above would prove nothing about dropout.
     samples = samples_file()
@@ -117,6 +119,7 @@ def test_what_a_training_leaves_behind(tmp_path: Path, samples_file: Write, conf
     assert tracker.artifacts == ["train_summary.json", "train_log.jsonl", "plots"]
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_not_done_again(tmp_path: Path, samples_file: Write, config_of: Configure) -> None:
     samples, out = samples_file(), tmp_path / "out"
     summary = train(config_of(), samples, out)
@@ -136,6 +139,7 @@ def test_the_loss_falls(tmp_path: Path, samples_file: Write, config_of: Configur
     assert summary.train_loss == log[-1][1]
 
 
+@pytest.mark.slow
 def test_a_weightless_sample_is_not_there(
     tmp_path: Path, samples_file: Write, rows_of_household: Rows, config_of: Configure
 ) -> None:
@@ -192,6 +196,7 @@ def test_a_sample_pulls_with_its_weight(
     )
 
 
+@pytest.mark.slow
 def test_accumulation_and_packing_only_change_the_cost(
     tmp_path: Path, samples_file: Write, config_of: Configure
 ) -> None:
@@ -211,6 +216,7 @@ def test_accumulation_and_packing_only_change_the_cost(
         assert found[name] == pytest.approx(found["together"], rel=1e-5), name
 
 
+@pytest.mark.slow
 def test_training_stops_early_and_keeps_the_best(tmp_path: Path, samples_file: Write, config_of: Configure) -> None:
     # A learning rate that soon does harm.
     plain = {"method": "full", "learning_rate": 0.1, "max_steps": 40, "eval_every": 1, "schedule": "constant"}

@@ -18,6 +18,9 @@ from hitl_ops.training.sft import TrainSummary, train
 from hitl_ops.training.train_config import WITHOUT_EFFECT_ON_WEIGHTS, LoraShape, TrainConfig
 from hitl_ops.training.train_log import read_log
 
+# A training or two a field.
+pytestmark = pytest.mark.slow
+
 Write = Callable[..., Path]
 Configure = Callable[..., TrainConfig]
 

@@ -45,6 +45,7 @@ def test_lines_become_errands(lines: list[str], errands: list[Errand]) -> None:
     assert errands_of(lines) == errands
 
 
+@pytest.mark.slow
 def test_generated_tasks_are_read_as_their_propositions_say() -> None:
     read = 0
     for index in range(60):

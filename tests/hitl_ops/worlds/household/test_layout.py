@@ -54,6 +54,7 @@ def test_no_kind_is_read_as_a_floor_or_twice() -> None:
     assert not any(kind.startswith("floor") for kind in kinds)
 
 
+@pytest.mark.slow
 def test_homes_are_always_the_same_and_differ_between_splits() -> None:
     def plan(home: SceneDescription) -> str:
         return home.model_dump_json(exclude={"scene_id", "seed", "split"})

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -353,6 +354,7 @@ def play(episode: Episode, history: list[Change], *, every_step: bool) -> tuple[
 # --- properties -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None)
 @given(tasks(), histories)
 def test_looking_at_changes_equals_looking_at_every_step(episode: Episode, history: list[Change]) -> None:
@@ -363,6 +365,7 @@ def test_looking_at_changes_equals_looking_at_every_step(episode: Episode, histo
         assert scores[step].percent_complete == slow.percent()
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(tasks(), histories)
 def test_calls_without_a_change_make_no_difference(episode: Episode, history: list[Change]) -> None:
@@ -376,6 +379,7 @@ def test_calls_without_a_change_make_no_difference(episode: Episode, history: li
         )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(tasks(), histories)
 def test_percent_is_a_share_and_success_is_all_of_it(episode: Episode, history: list[Change]) -> None:
@@ -385,6 +389,7 @@ def test_percent_is_a_share_and_success_is_all_of_it(episode: Episode, history: 
         assert score.success == (score.missing() == [])
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(tasks(constrained=False), histories)
 def test_progress_without_constraints_only_grows(episode: Episode, history: list[Change]) -> None:
@@ -392,6 +397,7 @@ def test_progress_without_constraints_only_grows(episode: Episode, history: list
     assert percents == sorted(percents)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(tasks(), histories)
 def test_unrolled_copies_are_satisfied_in_order_of_their_numbers(episode: Episode, history: list[Change]) -> None:

@@ -105,6 +105,7 @@ def test_a_failing_writer_publishes_nothing(tmp_path: Path) -> None:
         video.add(views, views[0], SAID)
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_nothing_under_the_name(tmp_path: Path) -> None:
     script = f"""
 import sys, time

@@ -1,0 +1,162 @@
+"""People's part of an iteration without people: a collection server, and a scripted crowd that plays at it.
+
+Both are the commands a person would type, as processes of their own: nothing is played that did not go through the
+server, its sockets and its records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from hitl_ops.contracts.config import StrictConfig
+from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from hitl_ops.contracts.store import Store
+
+_START_WITHIN_S = 120.0
+_STOP_WITHIN_S = 60.0
+_LOOK_EVERY_S = 1.0
+_JOIN = re.compile(r"(https?://\S+/join#\S+)")
+
+
+class CrowdConfig(StrictConfig):
+    """A scripted crowd."""
+
+    people: int = Field(default=30, ge=1, le=200, description="how many play at once")
+    speed: float = Field(default=1.0, gt=0, le=100, description="how quick they are: their pauses are divided by it")
+    skill: float = Field(default=1.0, ge=0, le=1, description="share of their acts that serve the task")
+    overrides: float = Field(
+        default=0.05, ge=0, le=1, description="chance at each of the partner's decisions to put another in its place"
+    )
+    seed: int = Field(default=0, ge=0, description="everything they choose depends on it, and on the iteration")
+
+
+def collect_by_script(
+    store: Store, iteration: int, target: int, config: CrowdConfig, progress: Progress = silent
+) -> int:
+    """Let a scripted crowd play an iteration's episodes until ``target`` plays have finished.
+
+    What has finished already counts: after a kill only the rest is played.
+
+    Args:
+        store: holds the episodes and the policy that serves, and takes the records.
+        iteration: the iteration that is collected for.
+        target: finished plays, the tutorial aside.
+        config: the crowd.
+        progress: told how many plays have finished.
+
+    Returns:
+        Finished plays of the iteration.
+
+    Raises:
+        UserError: the server does not start, or the crowd ended before the target; the log is named.
+    """
+    folder = store.iteration("planner", iteration).base
+    folder.mkdir(parents=True, exist_ok=True)
+    done = _finished(store, iteration)
+    # A person makes as many tries as are left to each; whoever fails tries again, so two rounds are the usual case.
+    while done < target:
+        people = min(config.people, target - done)
+        tries = -(-(target - done) // people)
+        with _server(store, iteration, people, tries, folder / "collect.log") as link:
+            _crowd(store, link, iteration, done, people, tries, config, folder / "people.log", target, progress)
+        before, done = done, _finished(store, iteration)
+        if done == before:
+            raise UserError("the scripted crowd finished no play", f"see '{folder / 'people.log'}'")
+    progress(done, max(done, target), "plays")
+    return done
+
+
+def _finished(store: Store, iteration: int) -> int:
+    from hitl_ops.labels.label_store import LabelStore
+
+    labels = LabelStore.open(store.labels_url)
+    try:
+        return labels.finished_play_counts("planner").get(iteration, 0)
+    finally:
+        labels.close()
+
+
+@contextlib.contextmanager
+def _server(store: Store, iteration: int, people: int, tries: int, log: Path) -> Iterator[str]:
+    """A collection server on a free port of this machine; gives the link that lets ``people`` in."""
+    words = ["collect", "--port", "0", "--iteration", str(iteration), "--invite", str(people), "--without-page"]
+    words += ["--capacity", str(people), "--set", f"tasks_per_session={tries}", "--set", "policy_poll_s=2"]
+    # All of them come from one address at once.
+    words += ["--set", f"join_burst={4 * people + 20}", "--set", f"max_sockets={2 * people + 20}"]
+    process = _start(store, words, log)
+    try:
+        deadline = time.monotonic() + _START_WITHIN_S
+        while (said := _JOIN.search(log.read_text(encoding="utf-8", errors="replace"))) is None:
+            if process.poll() is not None:
+                raise UserError("the collection server ended before it began", f"see '{log}'")
+            if time.monotonic() > deadline:
+                raise UserError(f"the collection server gave no link within {_START_WITHIN_S:g} s", f"see '{log}'")
+            time.sleep(0.1)
+        yield said[1]
+    finally:
+        _stop(process)
+
+
+def _crowd(
+    store: Store,
+    link: str,
+    iteration: int,
+    done: int,
+    people: int,
+    tries: int,
+    config: CrowdConfig,
+    log: Path,
+    target: int,
+    progress: Progress,
+) -> None:
+    words = ["people", link, "--people", str(people), "--episodes", str(tries), "--speed", str(config.speed)]
+    words += ["--skill", str(config.skill), "--set", f"person.overrides={config.overrides}"]
+    # After a kill the rest is played by other people than those who have played already.
+    words += ["--set", "person.tutorial=false", "--seed", str(config.seed + 1000 * iteration + done)]
+    process = _start(store, words, log)
+    try:
+        while process.poll() is None:
+            progress(min(_finished(store, iteration), target), target, "plays")
+            time.sleep(_LOOK_EVERY_S)
+        if process.returncode != 0:
+            raise UserError(f"the scripted crowd ended with exit code {process.returncode}", f"see '{log}'")
+    finally:
+        _stop(process)
+
+
+def _start(store: Store, words: list[str], log: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "FLYWHEEL_HOME": str(store.root), "PYTHONUNBUFFERED": "1"}
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flywheel", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            # Ctrl+C is for the one who waits; it ends what it started in order.
+            start_new_session=True,
+        )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
