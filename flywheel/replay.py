@@ -73,7 +73,8 @@ def _line(played: ReplayedPlay) -> str:
 
 def _film(played: ReplayedPlay, path: Path) -> Path:
     from flywheel.progress_bar import progress_bar
-    from hitl_ops.evaluation.session_videos import film_play
+    from hitl_ops.evaluation.play_film import film_play
 
     with progress_bar("video") as progress:
-        return film_play(played.log, path, progress)
+        film_play(played.log, path, progress)
+    return path

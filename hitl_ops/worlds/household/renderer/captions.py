@@ -5,20 +5,35 @@ from __future__ import annotations
 import bisect
 import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
 from hitl_ops.worlds.household.renderer import appearance
+from hitl_ops.worlds.household.tools import SUCCESS
 
 _PAPER = (27, 30, 37)
 _INK = (238, 240, 244)
 _FAINT_INK = (158, 166, 180)
 _BAR = (58, 63, 75)
 _DONE = (76, 187, 120)
+_FAILED = (245, 166, 66)
 _PADDING = 10
 
 Box = tuple[float, float, float, float]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+class Answered(NamedTuple):
+    """An action that has ended.
+
+    Attributes:
+        action: as ``Tool[args]``; empty where none has ended yet.
+        response: the world's answer to it.
+    """
+
+    action: str
+    response: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +45,14 @@ class Captions:
         actions: what each agent is doing, in the order of the agents, e.g. ``"Pick[mug_1]"``.
         progress: percent complete, 0 … 1.
         note: anything else worth saying, e.g. the simulation step; may be empty.
+        answered: what each agent's last action came to, in the order of the agents; empty leaves the line out.
     """
 
     instruction: str
     actions: tuple[str, ...]
     progress: float
     note: str = ""
+    answered: tuple[Answered, ...] = ()
 
 
 @functools.lru_cache(maxsize=4)
@@ -43,7 +60,8 @@ def caption_strip(captions: Captions, width: int, height: int) -> Image.Image:
     """The strip as a picture of ``width`` × ``height`` pixels; do not draw on it, it is kept for the next frame."""
     image = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(image)
-    lines = 3 + -(-len(captions.actions) // 2)
+    rows = 2 if captions.answered else 1  # of every pair of agents
+    lines = 3 + rows * -(-len(captions.actions) // 2)
     pitch = (height - 1.5 * _PADDING) / lines
     font = ImageFont.load_default(size=max(10.0, pitch * 0.66))
     left, right, y = _PADDING, width - _PADDING, _PADDING / 2
@@ -53,13 +71,18 @@ def caption_strip(captions: Captions, width: int, height: int) -> Image.Image:
     y = _PADDING / 2 + 2 * pitch
     column = (right - left) / 2
     for number, action in enumerate(captions.actions):
-        x, top = left + (number % 2) * column, y + (number // 2) * pitch
+        x, top = left + (number % 2) * column, y + (number // 2) * rows * pitch
         red, green, blue = (round(255 * value) for value in appearance.agent_color(number))
         side = pitch * 0.62
         draw.rounded_rectangle((x, top + 2, x + side, top + 2 + side), side / 4, fill=(red, green, blue))
         draw.text((x + side / 2, top + 2 + side / 2), str(number), font=font, fill=(255, 255, 255), anchor="mm")
-        text = fitted(draw, action, font, column - side - 2 * _PADDING)
-        draw.text((x + side + _PADDING * 0.7, top), text, font=font, fill=_INK)
+        beside, space = x + side + _PADDING * 0.7, column - side - 2 * _PADDING
+        draw.text((beside, top), fitted(draw, action, font, space), font=font, fill=_INK)
+        if number < len(captions.answered) and captions.answered[number].response:
+            answered = captions.answered[number]
+            # The answer first: where there is no room for both, it is what counts.
+            text = fitted(draw, f"{answered.response} – {answered.action}", font, space)
+            draw.text((beside, top + pitch), text, font=font, fill=_DONE if answered.response == SUCCESS else _FAILED)
     _progress(draw, captions, font, (left, height - _PADDING / 2 - pitch * 0.8, right, height - _PADDING))
     return image
 

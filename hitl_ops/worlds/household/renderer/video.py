@@ -33,6 +33,10 @@ class EpisodeVideo:
 
     The file appears under its name only when it is complete; until then it grows beside it under a temporary
     name. Frames go straight to the encoder, so memory does not grow with the episode.
+
+    Attributes:
+        frames: how many were added.
+        picture: the last one, as it went into the video; do not draw on it.
     """
 
     def __init__(self, path: str | Path, fps: int = 15, size: tuple[int, int] = (1280, 480), views: int = 2) -> None:
@@ -64,6 +68,7 @@ class EpisodeVideo:
         self._plan_left = plan_left
         self.plan_size: tuple[int, int] = (width - plan_left - _GAP, pane_height)
         self.frames = 0
+        self.picture = Image.new("RGB", self.size, _PAPER)
         self._plans: FloorPlan | None = None
         self._open: contextlib.ExitStack | None = contextlib.ExitStack()
         temporary = self._open.enter_context(publishing(self.path))
@@ -110,6 +115,7 @@ class EpisodeVideo:
         picture.paste(caption_strip(captions, width, height - self._panes_height), (0, self._panes_height))
         import av
 
+        self.picture = picture
         frame = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")
         try:
             with disk_errors_named(self.path):
