@@ -4,27 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from hitl_ops.contracts.correction import CorrectionValue
 
 if TYPE_CHECKING:
     from hitl_ops.rollouts.live_session import LiveSession
 
-
-class CorrectionValue(BaseModel):
-    """Value of a ``correction`` label: enough to train on, without looking anything up."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    decision_index: int = Field(description="index, among the play's decisions, of what the partner did instead")
-    replaces: int | None = Field(description="index of the decision broken off; null: the policy had not replied yet")
-    original: str = Field(description="what the policy chose, as Tool[args]; empty where it never replied")
-    corrected: str = Field(description="what the person chose, as Tool[args]")
-    policy_id: str = Field(description="the policy that was overridden")
-    by: str = Field(description="participant id")
-    tick: int = Field(description="simulation step at which the person decided")
-    asked_tick: int = Field(description="simulation step of what both chose from")
-    prompt: str = Field(description="what the policy read, to the letter")
-    admissible: list[str] = Field(description="every action that could be named")
+__all__ = ["CorrectionValue", "corrections_of"]
 
 
 def corrections_of(live: LiveSession) -> list[dict[str, Any]]:

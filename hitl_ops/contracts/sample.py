@@ -34,4 +34,4 @@ class Sample(BaseModel):
     weight: float = Field(ge=0)
     policy_id: str = Field(description="who acted when the sample was recorded")
     trace: str = Field(description="file name of the trace the sample was cut from")
-    label_id: str = Field(default="", description="label that made it, for corrections")
+    label_id: str = Field(default="", description="labels that made it, for corrections; several between commas")
