@@ -6,10 +6,11 @@ from typing import Literal
 
 from hitl_ops.contracts.errors import UserError
 
-Refusal = Literal["unknown", "revoked", "expired", "used_up"]
+Refusal = Literal["unknown", "other_purpose", "revoked", "expired", "used_up"]
 
 _REFUSALS: dict[Refusal, str] = {
     "unknown": "this invitation does not exist",
+    "other_purpose": "this invitation is for something else",
     "revoked": "this invitation was taken back",
     "expired": "this invitation has expired",
     "used_up": "this invitation has been used by as many people as it was made for",

@@ -1,4 +1,4 @@
-"""Invitations: secret links that let a number of people in, each once."""
+"""Invitations: secret links that let a number of people in, each once, to play or to annotate."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from hitl_ops.contracts.errors import UserError
 from hitl_ops.labels.checks import check_iteration, check_moment, check_number, check_text
 from hitl_ops.labels.database import LabelDatabase
 from hitl_ops.labels.errors import InvitationRefused
-from hitl_ops.labels.rows import Admission, Invitation, Participant, SessionRow
+from hitl_ops.labels.rows import PURPOSES, Admission, Invitation, Participant, Purpose, SessionRow
 from hitl_ops.labels.schema import NAME_LENGTH, InvitationRecord, ParticipantRecord, SessionRecord
 from hitl_ops.labels.tokens import hash_token, new_id, new_token
 
@@ -21,7 +22,13 @@ class Invitations(LabelDatabase):
     """Making, listing, revoking and using invitations."""
 
     def create_invitation(
-        self, program: str, iteration: int, max_uses: int = 1, expires_at: datetime | None = None
+        self,
+        program: str,
+        iteration: int,
+        max_uses: int = 1,
+        expires_at: datetime | None = None,
+        *,
+        purpose: Purpose = "play",
     ) -> tuple[Invitation, str]:
         """Make an invitation.
 
@@ -30,6 +37,7 @@ class Invitations(LabelDatabase):
             iteration: its turn.
             max_uses: how many people may come in by it.
             expires_at: from when it lets nobody in; never by default.
+            purpose: what they come in for; with a link to play nobody can annotate, nor the other way round.
 
         Returns:
             The invitation, and its token, which is told this once: only its hash is kept.
@@ -41,6 +49,8 @@ class Invitations(LabelDatabase):
         check_number("max_uses", max_uses, 1, MAX_USES)
         if expires_at is not None:
             check_moment("expires_at", expires_at)
+        if purpose not in PURPOSES:
+            raise UserError(f"purpose {purpose[:20]!r} is unknown", f"choose one of {', '.join(PURPOSES)}")
         token = new_token()
         with self._transaction(writes=True) as session:
             record = InvitationRecord(
@@ -53,18 +63,23 @@ class Invitations(LabelDatabase):
                 created_at=self.now(),
                 expires_at=expires_at,
                 revoked=False,
+                purpose=purpose,
             )
             session.add(record)
             session.flush()
             return Invitation.model_validate(record), token
 
-    def invitations(self, program: str | None = None, iteration: int | None = None) -> list[Invitation]:
-        """All invitations, the newest first, of one program or iteration where named."""
+    def invitations(
+        self, program: str | None = None, iteration: int | None = None, purpose: Purpose | None = None
+    ) -> list[Invitation]:
+        """All invitations, the newest first, of one program, iteration or purpose where named."""
         query = select(InvitationRecord).order_by(InvitationRecord.created_at.desc(), InvitationRecord.id)
         if program is not None:
             query = query.where(InvitationRecord.program == program)
         if iteration is not None:
             query = query.where(InvitationRecord.iteration == iteration)
+        if purpose is not None:
+            query = query.where(InvitationRecord.purpose == purpose)
         with self._transaction() as session:
             return [Invitation.model_validate(record) for record in session.scalars(query)]
 
@@ -80,7 +95,7 @@ class Invitations(LabelDatabase):
             return Invitation.model_validate(record)
 
     def use_invitation(self, token: str, *, display_name: str = "") -> Admission:
-        """Let one person in: count one use, make the participant and their session.
+        """Let one person in to play: count one use, make the participant and their session.
 
         The count and its limit are one statement, so any number of processes together let in exactly as many people
         as the invitation is for. A use whose person could not be made is not counted.
@@ -93,13 +108,13 @@ class Invitations(LabelDatabase):
             The participant, the session (at stage ``consent``) and the session's token, told this once.
 
         Raises:
-            InvitationRefused: it is unknown, revoked, expired or used up (``reason`` says which).
+            InvitationRefused: it is unknown, for something else, revoked, expired or used up (``reason`` says which).
             UserError: the name is too long or holds control characters.
         """
         check_text("the name", display_name, NAME_LENGTH, empty=True)
         now = self.now()
         with self._transaction(writes=True) as session:
-            invitation = self._count_use(session, hash_token(token), now)
+            invitation = self._count_use(session, hash_token(token), "play", now)
             participant = ParticipantRecord(
                 id=new_id(), invitation_id=invitation.id, display_name=display_name, created_at=now
             )
@@ -122,11 +137,17 @@ class Invitations(LabelDatabase):
             session.flush()
             return Admission(Participant.model_validate(participant), SessionRow.model_validate(sitting), session_token)
 
-    def _count_use(self, session: Session, token_hash: str, now: datetime) -> InvitationRecord:
+    def _count_use(self, session: Session, token_hash: str, purpose: Purpose, now: datetime) -> InvitationRecord:
+        """Count one use of an invitation.
+
+        Raises:
+            InvitationRefused: it lets nobody in, or not for this purpose.
+        """
         this = InvitationRecord
         counted = session.scalars(
             update(this)
-            .where(this.token_hash == token_hash, this.uses < this.max_uses, this.revoked.is_(False))
+            .where(this.token_hash == token_hash, this.purpose == purpose)
+            .where(this.uses < this.max_uses, this.revoked.is_(False))
             .where(this.expires_at.is_(None) | (this.expires_at > now))
             .values(uses=this.uses + 1)
             .returning(this),
@@ -137,6 +158,8 @@ class Invitations(LabelDatabase):
         refused = session.scalars(select(this).where(this.token_hash == token_hash)).one_or_none()
         if refused is None:
             raise InvitationRefused("unknown")
+        if refused.purpose != purpose:
+            raise InvitationRefused("other_purpose")
         if refused.revoked:
             raise InvitationRefused("revoked")
         if refused.expires_at is not None and refused.expires_at <= now:

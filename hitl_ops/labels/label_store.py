@@ -6,15 +6,15 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Self
 
+from hitl_ops.labels.annotators import Annotators
 from hitl_ops.labels.database import utc_now
-from hitl_ops.labels.invitations import Invitations
 from hitl_ops.labels.label_log import LabelLog
 from hitl_ops.labels.overview import Glance
 from hitl_ops.labels.plays import Plays
 from hitl_ops.labels.sessions import Sessions
 
 
-class LabelStore(Invitations, Sessions, Plays, LabelLog, Glance):
+class LabelStore(Annotators, Sessions, Plays, LabelLog, Glance):
     """All of it behind one URL.
 
     Every call is one short transaction, durable when it returns, and gives back rows that no longer hang on the

@@ -13,6 +13,9 @@ LabelKind = Literal["correction", "verdict", "preference", "progress", "feedback
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
+Purpose = Literal["play", "annotate"]
+"""What an invitation lets people in for."""
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 
 class Row(BaseModel):
@@ -32,6 +35,20 @@ class Invitation(Row):
     created_at: datetime
     expires_at: datetime | None
     revoked: bool
+    purpose: Purpose = Field(description="whether it lets people in to play, or to annotate what was played")
+
+
+class Annotator(Row):
+    """A person who looks at plays afterwards and says what was wrong in them."""
+
+    id: str
+    invitation_id: str
+    display_name: str = Field(description="what they want to be called by other annotators")
+    program: str
+    iteration: int
+    created_at: datetime
+    last_seen_at: datetime = Field(description="when the person was last known to be here")
+    seconds_active: float = Field(description="seconds the person has spent looking, labelled or not")
 
 
 class Participant(Row):
@@ -106,6 +123,14 @@ class Admission:
 
     participant: Participant
     session: SessionRow
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatorAdmission:
+    """What an invitation to annotate gave: a person, and the secret they are known by, which is told only here."""
+
+    annotator: Annotator
     token: str = field(repr=False)
 
 

@@ -25,7 +25,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from hitl_ops.labels.rows import LABEL_KINDS, STAGES
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest step of ``migrations/versions``: what a database must be at for this code to use it."""
 
 ID_LENGTH = 16
@@ -98,6 +98,27 @@ class InvitationRecord(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime())
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
     revoked: Mapped[bool]
+    purpose: Mapped[str] = mapped_column(String(16), server_default="play")
+
+
+class AnnotatorRecord(Base):
+    """A person who looks at plays afterwards."""
+
+    __tablename__ = "annotators"
+    __table_args__ = (
+        CheckConstraint("seconds_active >= 0", name="seconds_active"),
+        Index(None, "program", "iteration"),
+    )
+
+    id: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    invitation_id: Mapped[str] = mapped_column(ForeignKey("invitations.id"), index=True)
+    display_name: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    program: Mapped[str] = mapped_column(String(32))
+    iteration: Mapped[int] = mapped_column(Integer())
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime())
+    last_seen_at: Mapped[datetime] = mapped_column(UtcDateTime())
+    seconds_active: Mapped[float] = mapped_column(Double())
 
 
 class ParticipantRecord(Base):
