@@ -100,7 +100,7 @@ def write_samples(
         path: the file to write.
         samples: the samples, in the order of the rows.
         prompt_style: the prompt dialect they were recorded in, noted in the file.
-        notes: further lines for the file's footer.
+        notes: further lines for the file's footer; read when the last sample has been written.
 
     Returns:
         The manifest, as the file's footer has it.
