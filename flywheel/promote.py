@@ -1,4 +1,4 @@
-"""``flywheel promote``: let an iteration's policy serve."""
+"""``flywheel promote``: let an iteration's policy serve, if the gate says so."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from flywheel.configuration import SetOption
+
 
 def promote(
     program: Annotated[str, typer.Argument(help="Program whose policy it is, e.g. planner.")],
@@ -14,17 +16,34 @@ def promote(
     root: Annotated[
         Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
     ] = None,
+    against_the_gate: Annotated[
+        bool, typer.Option("--against-the-gate", help="Promote whatever the gate says; it must have been evaluated.")
+    ] = False,
+    overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
 ) -> None:
-    """Let an iteration's policy serve. Servers follow within seconds, without a restart.
+    """Let an iteration's policy serve, if it is not worse than what serves. Servers follow within seconds.
 
+    Both were evaluated on the same episodes; the gate compares them there and says why it opens or stays shut.
     What served until now becomes `previous`, to which `flywheel rollback` goes back.
     """
+    from hitl_ops.contracts.config import apply_overrides
+    from hitl_ops.contracts.errors import UserError
     from hitl_ops.contracts.store import Store
+    from hitl_ops.evaluation.gate import GateConfig
     from hitl_ops.serving import policy_alias
+    from hitl_ops.serving.promotion import promote_by_gate
 
     store = Store.at(root) if root else Store.from_environment()
     number = int(iteration) if iteration.isascii() and iteration.isdigit() else iteration
-    chosen = policy_alias.promote(store, program, number)
+    config = apply_overrides(GateConfig(), overrides)
+    done = promote_by_gate(store, program, number, config, against_the_gate=against_the_gate)
+    if done.verdict is not None:
+        print(f"gate: {done.verdict.reason}")
+    if done.promoted is None:
+        raise UserError(
+            f"{done.serving.policy_id if done.serving else 'nothing'} goes on serving '{program}'",
+            "promote the candidate all the same with --against-the-gate",
+        )
     previous = policy_alias.resolve(store, program, "previous")
     before = f"; before: {previous.policy_id}" if previous is not None else ""
-    print(f"{chosen.policy_id} serves (version {chosen.version} of '{program}'){before}")
+    print(f"{done.promoted.policy_id} serves (version {done.promoted.version} of '{program}'){before}")

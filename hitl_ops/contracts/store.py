@@ -102,9 +102,13 @@ class Store:
             raise UserError(f"iteration '{key}' is not a number", "write it as 0, 1, 2 or 000, 001, 002")
         return IterationPaths(program, key, self.root / program / key)
 
+    def policies(self, program: str) -> Path:
+        """The folder of a program's registered policies."""
+        return self.root / program / "policies"
+
     def policy(self, program: str, policy_id: str) -> Path:
         """The folder of a registered policy, never written again."""
-        return self.root / program / "policies" / policy_id
+        return self.policies(program) / policy_id
 
     def demo_figures(self, program: str) -> Path:
         """Figures of the last ``flywheel demo --program …``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -65,6 +66,7 @@ def summarise(
     for name, total in totals.items():
         if total == 0:
             raise UserError(f"trace folder '{policies[name]}' of policy '{name}' holds no trace", "run its rollouts")
+    due = list(expected)
     scores: Scores = {}
     for name, folder in policies.items():
         before = sum(totals[earlier] for earlier in scores)
@@ -73,8 +75,8 @@ def summarise(
             progress(before + done, sum(totals.values()), f"{name}: {note}")
 
         scores[name] = _by_episode(name, score_folder(folder, config.roles, told))
-    _add_missing(scores, [_unplayed(episode) for episode in expected])
-    summary = _summarise(scores, config)
+    _add_missing(scores, [_unplayed(episode) for episode in due])
+    summary = _summarise(scores, config, _episode_sets(due))
     lines = [_ScoreLine(policy=name, score=score) for name, rows in scores.items() for score in rows.values()]
     publish_json_lines_gz(out / SCORES_FILE, list(lines))
     publish_json(out / SUMMARY_FILE, summary.as_json())
@@ -169,7 +171,23 @@ def _add_missing(scores: Scores, expected: Sequence[EpisodeScore]) -> None:
         scores[name] = dict(sorted(rows.items()))
 
 
-def _summarise(scores: Scores, config: EvaluationConfig) -> EvaluationSummary:
+def _episode_sets(episodes: Sequence[Episode]) -> dict[str, str]:
+    """Of each split the hash over its episodes, whatever their order: equal hashes, equal tasks."""
+    bodies: dict[str, list[str]] = {}
+    for episode in episodes:
+        bodies.setdefault(episode.split, []).append(json.dumps(episode.model_dump(mode="json"), sort_keys=True))
+    return {
+        split: hashlib.sha256("\n".join(sorted(rows)).encode("utf-8")).hexdigest()
+        for split, rows in sorted(bodies.items())
+    }
+
+
+def _policy_ids(scores: Scores) -> dict[str, str]:
+    found = {name: {score.policy_id for score in rows.values() if score.played} for name, rows in scores.items()}
+    return {name: ids.pop() for name, ids in found.items() if len(ids) == 1}
+
+
+def _summarise(scores: Scores, config: EvaluationConfig, episode_sets: dict[str, str]) -> EvaluationSummary:
     splits = {
         # The primary split first, wherever splits are listed.
         name: sorted({score.split for score in rows.values()}, key=lambda split: (split != config.primary_split, split))
@@ -214,4 +232,6 @@ def _summarise(scores: Scores, config: EvaluationConfig) -> EvaluationSummary:
         comparisons=comparisons,
         videos=videos,
         config=config,
+        policy_ids=_policy_ids(scores),
+        episode_sets=episode_sets,
     )

@@ -128,6 +128,37 @@ def paired_difference(
     )
 
 
+def share_at_least(
+    policy: ArrayLike,
+    reference: ArrayLike,
+    least: float,
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> float:
+    """The share of the resamples in which the mean difference of two policies is at least ``least``.
+
+    The resamples are those of :func:`paired_difference` with the same seed.
+
+    Args:
+        policy: one figure an episode, shape ``(n,)``, n ≥ 1.
+        reference: the other policy's figure on the same episodes, in the same order.
+        least: the difference to reach.
+        clusters: the cluster of each episode; each episode on its own by default.
+        resamples: how often to resample.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: the lengths differ or are zero.
+    """
+    a, b = _figures(policy), _figures(reference)
+    if a.shape != b.shape:
+        raise ValueError(f"paired figures must be of one length, got {a.size} and {b.size}")
+    means = _resampled_means(*_by_cluster(a - b, clusters), resamples, seed)
+    return float(np.mean(means >= least - 1e-12))
+
+
 def paired_ratio(
     policy: ArrayLike,
     reference: ArrayLike,

@@ -37,6 +37,7 @@ class EpisodeScore(BaseModel):
     runtime_s: float = Field(default=0.0, ge=0)
     ended_by: str = Field(description="why the episode ended; 'missing' where there is no trace")
     explanation: str = Field(default="", description="what was missing, in words")
+    policy_id: str = Field(default="", description="who made the decisions scored; '' where there is no trace")
 
     @property
     def played(self) -> bool:
@@ -74,6 +75,8 @@ def score_trace(trace: Trace, roles: Collection[Role] = POLICY_ROLES) -> Episode
     """
     result = trace.result
     counted = [decision for decision in trace.decisions if decision.role in roles]
+    header = trace.header
+    policies = {header.policies.get(agent, "") for agent, role in header.roles.items() if role in roles}
     return EpisodeScore(
         episode_id=trace.header.episode_id,
         task_type=trace.header.task_type,
@@ -89,6 +92,7 @@ def score_trace(trace: Trace, roles: Collection[Role] = POLICY_ROLES) -> Episode
         runtime_s=result.runtime_s,
         ended_by=result.ended_by,
         explanation=result.explanation,
+        policy_id="+".join(sorted(policies)),
     )
 
 

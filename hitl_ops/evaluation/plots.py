@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from hitl_ops.evaluation.gate import GateVerdict
+
 # Told apart by people with any colour vision (Okabe and Ito's palette).
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 _INK, _FAINT = "#27313b", "#d9dfe5"
@@ -88,6 +90,42 @@ def distribution(values: Mapping[str, Sequence[float]], title: str, unit: str, *
         axes.legend(frameon=False)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel(unit)
+    return _png(figure)
+
+
+def gate_verdict(verdict: GateVerdict) -> bytes:
+    """Both policies' means, and the candidate's lead with its interval and the margin; returns a PNG."""
+    unit = verdict.config.figure.replace("_", " ")
+    title = f"The gate: {'may serve' if verdict.promote else 'may not serve'}"
+    figure, axes = _canvas(title)
+    names = [f"candidate\n{verdict.candidate}"]
+    means = [verdict.candidate_mean]
+    if verdict.serving is not None and verdict.serving_mean is not None:
+        names.append(f"serving\n{verdict.serving}")
+        means.append(verdict.serving_mean)
+    axes.bar(range(len(means)), means, 0.55, color=[PALETTE[0], _FAINT][: len(means)])
+    for position, mean in enumerate(means):
+        axes.text(position, mean + 0.015, f"{mean:.1%}", ha="center", va="bottom", color=_INK, fontsize=9)
+    difference = verdict.difference
+    if difference is not None and verdict.serving_mean is not None:
+        # The lead is drawn on the serving policy's height: above that line the candidate is better.
+        base, x = verdict.serving_mean, 2.0
+        colour = PALETTE[2] if verdict.promote else PALETTE[5]
+        axes.axhline(base - verdict.config.margin, color=_INK, linewidth=1, linestyle=(0, (4, 3)))
+        reach = [
+            [difference.difference - difference.low],
+            [difference.high - difference.difference],
+        ]
+        axes.errorbar([x], [base + difference.difference], yerr=reach, fmt="o", color=colour, capsize=5, linewidth=2)
+        names.append(
+            f"lead {100 * difference.difference:+.1f} points\n"
+            f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
+        )
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.set_ylim(min(0.0, axes.get_ylim()[0]), max(1.08, axes.get_ylim()[1]))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set_ylabel(f"{unit} on {verdict.episodes} episodes")
     return _png(figure)
 
 

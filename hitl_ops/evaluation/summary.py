@@ -25,7 +25,17 @@ from hitl_ops.evaluation.intervals import (
 from hitl_ops.evaluation.metrics import POLICY_ROLES, EpisodeScore, LatencyQuantiles
 
 FORMAT = "flywheel-evaluation-1"
-_OTHER_KEYS = ("format", "primary_split", "reference", "comparisons", "decisions_latency_ms", "videos", "config")
+_OTHER_KEYS = (
+    "format",
+    "primary_split",
+    "reference",
+    "policy_ids",
+    "episode_sets",
+    "comparisons",
+    "decisions_latency_ms",
+    "videos",
+    "config",
+)
 
 
 class EvaluationConfig(StrictConfig):
@@ -188,6 +198,12 @@ class EvaluationSummary(BaseModel):
     )
     videos: dict[str, VideoPicks] = Field(description="policy → episodes of the primary split worth watching")
     config: EvaluationConfig
+    policy_ids: dict[str, str] = Field(
+        default_factory=dict, description="policy → its id, where one and the same played every episode there is of it"
+    )
+    episode_sets: dict[str, str] = Field(
+        default_factory=dict, description="split → sha256 over the episodes that were to be played, where told"
+    )
 
     def primary(self, policy: str) -> SplitScores:
         """The figures of ``policy`` on the primary split."""
@@ -225,6 +241,8 @@ class EvaluationSummary(BaseModel):
             **self.figures(),
             "primary_split": self.primary_split,
             "reference": self.reference,
+            "policy_ids": self.policy_ids,
+            "episode_sets": self.episode_sets,
             **{
                 name: {**body["policies"][name][self.primary_split], "by_split": splits}
                 for name, splits in body["policies"].items()
@@ -250,6 +268,8 @@ class EvaluationSummary(BaseModel):
             comparisons=body["comparisons"],
             videos=body["videos"],
             config=body["config"],
+            policy_ids=body.get("policy_ids", {}),
+            episode_sets=body.get("episode_sets", {}),
         )
 
     def _with_suffix(self, splits: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -9,8 +9,9 @@ from typing import Literal
 
 from hitl_ops.contracts.policy_card import PolicyCard
 from hitl_ops.contracts.publish import publish_json
-from hitl_ops.models.planner_lm import CARD_FILE, MERGED_FOLDER
+from hitl_ops.models.planner_lm import CARD_FILE, MERGED_FOLDER, read_card
 from hitl_ops.samples.parquet import read_manifest, read_sample_table
+from hitl_ops.samples.provenance import PROVENANCE_FILE, write_provenance
 from hitl_ops.training.merge import MergeSummary, merge
 from hitl_ops.training.sft import TrainSummary
 
@@ -40,8 +41,11 @@ def publish_policy(
     dtype: Literal["float32", "bfloat16"],
     code_version: str,
     cache: Path | None = None,
+    parent: str | None = None,
 ) -> PublishedPolicy:
-    """Merge what was trained into its base and write the card: ``folder/merged`` and ``folder/card.json``.
+    """Merge what was trained into its base: ``folder/merged``, ``folder/provenance.parquet``, ``folder/card.json``.
+
+    The card is written last, and an older one is taken away first: where there is a card, all three belong together.
 
     Args:
         trained: what the training in ``folder`` did.
@@ -52,17 +56,21 @@ def publish_policy(
         dtype: number format of the merged weights.
         code_version: version of the code that trained it.
         cache: where base models are unpacked; by default the store's.
+        parent: policy id or base model the training started from; by default what the training says, by its policy
+            id where that is a policy of ours.
 
     Raises:
         UserError: the trained weights or the samples are gone or damaged, or the merged model does not agree with
             the trained one; then no card is written.
     """
     manifest = read_manifest(samples)
+    (folder / CARD_FILE).unlink(missing_ok=True)
     merged = merge(trained.base, folder / trained.trained, folder / MERGED_FOLDER, cache=cache, dtype=dtype)
+    write_provenance(samples, folder / PROVENANCE_FILE)
     card = PolicyCard(
         program=program,
         iteration=iteration,
-        parent=trained.base,
+        parent=parent or _parent(trained.base),
         samples_hash=manifest.hash,
         sample_counts=dict(sorted(Counter(read_sample_table(samples, ["source"])["source"].to_pylist()).items())),
         config=trained.config,
@@ -72,3 +80,12 @@ def publish_policy(
     )
     publish_json(folder / CARD_FILE, card)
     return PublishedPolicy(card, merged)
+
+
+def _parent(base: str) -> str:
+    """The policy id of a policy of ours, else the base model as it is called."""
+    folder = Path(base)
+    for place in (folder, folder.parent):
+        if folder.is_dir() and (place / CARD_FILE).is_file():
+            return read_card(place).policy_id
+    return base

@@ -21,6 +21,7 @@ from hitl_ops.serving.decision_server import DecisionServer
 from hitl_ops.serving.policy_source import FolderSource
 from hitl_ops.serving.serving_config import ServingConfig
 from hitl_ops.serving.wire import pack
+from tests.support.evaluated_policies import write_evaluated
 from tests.support.small_policies import prompts, write_policy
 
 PATIENCE_S = 120.0
@@ -297,8 +298,7 @@ def test_the_process_serves_an_alias_and_ends_when_told(tmp_path: Path, socket_p
     from hitl_ops.serving.policy_alias import promote, rollback
 
     store = Store.at(tmp_path / "root")
-    first = write_policy(store.iteration("planner", 0).policy, iteration=0, seed=1)
-    second = write_policy(store.iteration("planner", 1).policy, iteration=1, seed=2)
+    first, second = write_evaluated(store, 0, seed=1), write_evaluated(store, 1, seed=2)
     command = [sys.executable, "-m", "hitl_ops.serving", "--socket", str(socket_path), "--root", str(store.root)]
     command += ["--alias", "serving", "--config", '{"poll_s": 0.1, "device": "cpu"}']
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

@@ -1,0 +1,87 @@
+"""Promotion by the gate: a policy comes to serve if it is not worse than the one that does.
+
+Keeps the question (:mod:`hitl_ops.evaluation.gate`) and the act (:mod:`hitl_ops.serving.policy_alias`) together: what
+was judged is what is promoted, and what it was judged against is what it takes the place of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.store import Store
+from hitl_ops.evaluation.gate import GateConfig, GateVerdict, gate, write_gate
+from hitl_ops.serving.policy_alias import RegisteredPolicy, evaluation_of, policy_of, promote, resolve
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What became of a candidate.
+
+    Attributes:
+        verdict: what the gate said; None where it could not be asked and was gone against.
+        promoted: the policy as it serves now; None where the gate said no.
+        serving: what serves now.
+    """
+
+    verdict: GateVerdict | None
+    promoted: RegisteredPolicy | None
+    serving: RegisteredPolicy | None
+
+
+def judge(store: Store, program: str, iteration: int | str, config: GateConfig) -> GateVerdict:
+    """Compare an iteration's policy with the one that serves; ``evaluation/gate.json`` and ``gate.png`` say how.
+
+    Args:
+        store: holds both policies and their evaluations.
+        program: whose policies.
+        iteration: number or key of the iteration that made the candidate.
+        config: how to compare.
+
+    Raises:
+        UserError: the iteration has no policy, one of the two has no finished evaluation, or they were evaluated on
+            different episodes.
+    """
+    return _judge(store, program, iteration, config, resolve(store, program, "serving"))
+
+
+def promote_by_gate(
+    store: Store, program: str, iteration: int | str, config: GateConfig, *, against_the_gate: bool = False
+) -> Promotion:
+    """Judge an iteration's policy and let it serve if the gate says so; else what serves goes on serving.
+
+    Args:
+        store: holds both policies and their evaluations.
+        program: whose policies.
+        iteration: number or key of the iteration that made the candidate.
+        config: how to compare.
+        against_the_gate: promote whatever the gate says, even where it cannot compare the two. Unevaluated policies
+            are refused all the same.
+
+    Raises:
+        UserError: as :func:`judge`, or another policy came to serve meanwhile, or the registry cannot be written.
+    """
+    serving = resolve(store, program, "serving")
+    verdict: GateVerdict | None = None
+    try:
+        verdict = _judge(store, program, iteration, config, serving)
+    except UserError:
+        if not against_the_gate:
+            raise
+    if verdict is not None and not verdict.promote and not against_the_gate:
+        return Promotion(verdict, None, serving)
+    chosen = promote(store, program, iteration, instead_of=serving)
+    return Promotion(verdict, chosen, chosen)
+
+
+def _judge(
+    store: Store, program: str, iteration: int | str, config: GateConfig, serving: RegisteredPolicy | None
+) -> GateVerdict:
+    paths = store.iteration(program, iteration)
+    candidate = evaluation_of(store, program, iteration, policy_of(paths).policy_id)
+    against = None
+    if serving is not None:
+        against = evaluation_of(store, program, serving.card.iteration, serving.policy_id)
+    verdict = gate(candidate, against, config)
+    write_gate(paths.evaluation, verdict)
+    return verdict

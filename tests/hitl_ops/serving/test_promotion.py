@@ -1,0 +1,93 @@
+"""Judged, then promoted: what is worse never comes to serve by itself, and nobody is judged against the wrong one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.store import Store
+from hitl_ops.evaluation.gate import GateConfig, read_gate
+from hitl_ops.serving.policy_alias import resolve
+from hitl_ops.serving.promotion import judge, promote_by_gate
+from tests.support.evaluated_policies import write_evaluated, write_evaluation
+
+GATE = GateConfig(resamples=1000)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.at(tmp_path / "root")
+
+
+@pytest.mark.slow
+def test_the_better_takes_over_and_the_worse_does_not(store: Store) -> None:
+    first = write_evaluated(store, 0, seed=1, solved="1100")
+    worse = write_evaluated(store, 1, seed=2, solved="0000")
+    better = write_evaluated(store, 2, seed=3, solved="1110")
+
+    done = promote_by_gate(store, "planner", 0, GATE)
+    assert done.promoted is not None and done.serving == done.promoted and done.promoted.policy_id == first
+    assert read_gate(store.iteration("planner", 0).evaluation) == done.verdict
+
+    done = promote_by_gate(store, "planner", 1, GATE)
+    assert done.promoted is None and done.serving is not None and done.serving.policy_id == first
+    assert done.verdict is not None and not done.verdict.promote and done.verdict.candidate == worse
+    assert read_gate(store.iteration("planner", 1).evaluation) == done.verdict
+    assert resolve(store, "planner").policy_id == first
+    assert resolve(store, "planner", "candidate").policy_id == first, "what may not serve is not even registered"
+
+    done = promote_by_gate(store, "planner", 2, GATE)
+    assert done.verdict is not None and (done.verdict.candidate, done.verdict.serving) == (better, first)
+    assert resolve(store, "planner").policy_id == better
+    again = promote_by_gate(store, "planner", 2, GATE)
+    assert again.verdict is not None and again.verdict.reason.startswith(f"{better} serves already")
+    assert resolve(store, "planner", "previous").policy_id == first
+
+
+@pytest.mark.slow
+def test_judging_alone_changes_nothing(store: Store) -> None:
+    write_evaluated(store, 0, seed=1)
+    assert judge(store, "planner", 0, GATE).promote
+    assert resolve(store, "planner") is None and not store.policies("planner").exists()
+
+
+@pytest.mark.slow
+def test_what_cannot_be_compared_is_not_promoted(store: Store) -> None:
+    first = write_evaluated(store, 0, seed=1, solved="1100")
+    promote_by_gate(store, "planner", 0, GATE)
+    second = write_evaluated(store, 1, seed=2, solved="111111")
+    with pytest.raises(UserError, match="were not evaluated on the same episodes"):
+        promote_by_gate(store, "planner", 1, GATE)
+    assert resolve(store, "planner").policy_id == first
+    # Once the serving policy has been examined on the new episodes, too, they can be compared.
+    write_evaluation(store.iteration("planner", 0).evaluation, first, "111110")
+    assert promote_by_gate(store, "planner", 1, GATE).promoted is not None
+    # Against the gate even what cannot be compared, and then there is no verdict.
+    third = write_evaluated(store, 2, seed=3, solved="0")
+    done = promote_by_gate(store, "planner", 2, GATE, against_the_gate=True)
+    assert done.verdict is None and resolve(store, "planner").policy_id == third
+    assert resolve(store, "planner", "previous").policy_id == second
+
+
+@pytest.mark.slow
+def test_who_came_to_serve_meanwhile_is_not_overridden(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for iteration, solved in enumerate(("0000", "1000", "1111")):
+        write_evaluated(store, iteration, seed=iteration, solved=solved)
+    promote_by_gate(store, "planner", 0, GATE)
+
+    from hitl_ops.serving import promotion
+
+    plain = promotion.write_gate
+
+    def while_another_is_promoted(*arguments: object) -> Path:
+        monkeypatch.setattr(promotion, "write_gate", plain)
+        promote_by_gate(store, "planner", 2, GATE)
+        return plain(*arguments)
+
+    monkeypatch.setattr(promotion, "write_gate", while_another_is_promoted)
+    with pytest.raises(UserError, match=r"meanwhile planner-002-.* serves 'planner': decide again"):
+        promote_by_gate(store, "planner", 1, GATE)
+    assert resolve(store, "planner").policy_id.startswith("planner-002-")
+    assert not promote_by_gate(store, "planner", 1, GATE).verdict.promote
