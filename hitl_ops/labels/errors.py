@@ -70,6 +70,18 @@ class PlayStillOpen(UserError):
         super().__init__(f"play {play_id} of this session is not finished", "resume or finish it first")
 
 
+class PlayNotFinished(UserError):
+    """The play is still open.
+
+    Args:
+        play_id: which one.
+    """
+
+    def __init__(self, play_id: str) -> None:
+        self.play_id = play_id
+        super().__init__(f"play {play_id} is not finished", "finish it first")
+
+
 class LabelConflict(UserError):
     """The client key was used before, for something else.
 

@@ -86,7 +86,7 @@ def _count_plays(session: Session, figures: _Figures) -> None:
             func.count(distinct(case((successful, this.episode_id)))),
         )
         .join(SessionRecord, SessionRecord.id == this.session_id)
-        .where(this.tutorial.is_(False))
+        .where(this.tutorial.is_(False), this.withdrawn_at.is_(None))
         .group_by(SessionRecord.program, SessionRecord.iteration)
     )
     names = (

@@ -16,9 +16,16 @@ from hitl_ops.labels.checks import (
     check_word,
 )
 from hitl_ops.labels.database import PLAY_LOCK, LabelDatabase
-from hitl_ops.labels.errors import PlayStillOpen, SessionEnded
+from hitl_ops.labels.errors import PlayNotFinished, PlayStillOpen, SessionEnded
 from hitl_ops.labels.rows import EpisodePlay
-from hitl_ops.labels.schema import FILE_LENGTH, KEY_LENGTH, EpisodePlayRecord, SessionRecord
+from hitl_ops.labels.schema import (
+    FILE_LENGTH,
+    KEY_LENGTH,
+    NAME_LENGTH,
+    TARGET_LENGTH,
+    EpisodePlayRecord,
+    SessionRecord,
+)
 from hitl_ops.labels.tokens import is_id, new_id
 
 MAX_ATTEMPT = 1_000
@@ -116,6 +123,40 @@ class Plays(LabelDatabase):
                 record.record_file, record.state_hash = record_file, state_hash
             return EpisodePlay.model_validate(record)
 
+    def withdraw_play(self, play_id: str, reason: str, by: str) -> EpisodePlay:
+        """Take a finished play back: it stays in the table, and counts nowhere from now on. The first word stands.
+
+        Args:
+            play_id: which play.
+            reason: why, in words; may be empty.
+            by: who asks for it.
+
+        Raises:
+            UnknownRecord: there is no such play.
+            PlayNotFinished: it is still open.
+            UserError: a text is too long.
+        """
+        check_text("the reason", reason, TARGET_LENGTH, empty=True)
+        check_text("who withdraws it", by, NAME_LENGTH)
+        with self._transaction(writes=True) as session:
+            record = self._one(session, EpisodePlayRecord, "play", play_id)
+            if record.finished_at is None:
+                raise PlayNotFinished(play_id)
+            if record.withdrawn_at is None:
+                record.withdrawn_at, record.withdrawn_by, record.withdrawn_reason = self.now(), by, reason
+            return EpisodePlay.model_validate(record)
+
+    def restore_play(self, play_id: str) -> EpisodePlay:
+        """Let a withdrawn play count again; one that counts is left as it is.
+
+        Raises:
+            UnknownRecord: there is no such play.
+        """
+        with self._transaction(writes=True) as session:
+            record = self._one(session, EpisodePlayRecord, "play", play_id)
+            record.withdrawn_at = record.withdrawn_by = record.withdrawn_reason = None
+            return EpisodePlay.model_validate(record)
+
     def play(self, play_id: str) -> EpisodePlay | None:
         """The play with this id, or ``None``."""
         if not is_id(play_id):
@@ -145,14 +186,17 @@ class Plays(LabelDatabase):
         with self._transaction() as session:
             return _rows(session.scalars(query.order_by(EpisodePlayRecord.started_at, EpisodePlayRecord.id)))
 
-    def finished_plays(self, program: str, iteration: int, after_id: int = 0) -> list[EpisodePlay]:
-        """Finished plays of an iteration in the order they finished, the tutorial left out.
+    def finished_plays(
+        self, program: str, iteration: int, after_id: int = 0, *, withdrawn: bool = False
+    ) -> list[EpisodePlay]:
+        """Finished plays of an iteration in the order they finished, the tutorial and withdrawn ones left out.
 
         Args:
             program: the loop.
             iteration: its turn.
             after_id: only plays whose ``finish_id`` is greater. Numbers grow in commit order: whoever keeps the
                 last one seen and asks for what came after it sees every play exactly once.
+            withdrawn: those that were withdrawn instead.
 
         Raises:
             UserError: there is no such program.
@@ -163,13 +207,16 @@ class Plays(LabelDatabase):
             .join(SessionRecord)
             .where(SessionRecord.program == program, SessionRecord.iteration == iteration)
             .where(EpisodePlayRecord.finish_id > after_id, EpisodePlayRecord.tutorial.is_(False))
+            .where(EpisodePlayRecord.withdrawn_at.is_not(None) == withdrawn)
             .order_by(EpisodePlayRecord.finish_id)
         )
         with self._transaction() as session:
             return _rows(session.scalars(query))
 
     def finished_play_counts(self, program: str) -> dict[int, int]:
-        """How many plays of each iteration have finished, the tutorial left out; iterations without one are absent.
+        """How many plays of each iteration have finished; iterations without one are absent.
+
+        The tutorial and withdrawn plays are left out.
 
         Raises:
             UserError: there is no such program.
@@ -180,6 +227,7 @@ class Plays(LabelDatabase):
             .join(EpisodePlayRecord, EpisodePlayRecord.session_id == SessionRecord.id)
             .where(SessionRecord.program == program)
             .where(EpisodePlayRecord.finish_id.is_not(None), EpisodePlayRecord.tutorial.is_(False))
+            .where(EpisodePlayRecord.withdrawn_at.is_(None))
             .group_by(SessionRecord.iteration)
             .order_by(SessionRecord.iteration)
         )
@@ -187,7 +235,9 @@ class Plays(LabelDatabase):
             return {iteration: plays for iteration, plays in session.execute(query)}
 
     def episode_play_counts(self, program: str, iteration: int) -> dict[str, int]:
-        """How often each episode was played in an iteration, open plays included, the tutorial left out.
+        """How often each episode was played in an iteration, open plays included.
+
+        The tutorial and withdrawn plays are left out.
 
         Raises:
             UserError: there is no such program.
@@ -197,7 +247,7 @@ class Plays(LabelDatabase):
             select(EpisodePlayRecord.episode_id, func.count())
             .join(SessionRecord)
             .where(SessionRecord.program == program, SessionRecord.iteration == iteration)
-            .where(EpisodePlayRecord.tutorial.is_(False))
+            .where(EpisodePlayRecord.tutorial.is_(False), EpisodePlayRecord.withdrawn_at.is_(None))
             .group_by(EpisodePlayRecord.episode_id)
         )
         with self._transaction() as session:

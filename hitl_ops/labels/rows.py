@@ -96,6 +96,9 @@ class EpisodePlay(Row):
     record_file: str = Field(description="the closed record, relative to the iteration's sessions folder")
     state_hash: str
     reported: bool = Field(description="somebody reported a problem with it")
+    withdrawn_at: datetime | None = Field(default=None, description="since when it counts nowhere; null: it counts")
+    withdrawn_by: str | None = Field(default=None, description="who withdrew it")
+    withdrawn_reason: str | None = Field(default=None, description="why, in their words")
 
 
 class Label(Row):

@@ -25,7 +25,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from hitl_ops.labels.rows import LABEL_KINDS, STAGES
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest step of ``migrations/versions``: what a database must be at for this code to use it."""
 
 ID_LENGTH = 16
@@ -198,6 +198,9 @@ class EpisodePlayRecord(Base):
     record_file: Mapped[str] = mapped_column(String(FILE_LENGTH))
     state_hash: Mapped[str] = mapped_column(String(KEY_LENGTH))
     reported: Mapped[bool]
+    withdrawn_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    withdrawn_by: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
+    withdrawn_reason: Mapped[str | None] = mapped_column(String(TARGET_LENGTH))
 
 
 class LabelRecord(Base):

@@ -29,6 +29,7 @@ from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.contracts.publish import publish_json
 from hitl_ops.records.traces import Trace, read_trace
 from hitl_ops.rollouts.partner_decisions import OVERRIDDEN, OVERRIDE
+from hitl_ops.rollouts.person_decisions import INTERRUPTED
 from hitl_ops.worlds.household.tools import SUCCESS
 
 if TYPE_CHECKING:
@@ -159,8 +160,12 @@ def doubt_of(decision: Decision) -> float | None:
 
 
 def has_failed(decision: Decision) -> bool:
-    """Whether the world refused an action, or a person broke it off to decide otherwise."""
-    return decision.action != DONE and bool(decision.response) and not decision.response.startswith(SUCCESS)
+    """Whether the world refused an action, or a person broke it off to decide otherwise.
+
+    What was under way when the play ended has not failed.
+    """
+    ended_well = decision.response in ("", INTERRUPTED) or decision.response.startswith(SUCCESS)
+    return decision.action != DONE and not ended_well
 
 
 def _queued(play: CollectedPlay, trace: Trace, config: QueueConfig) -> QueuedPlay:

@@ -81,6 +81,7 @@ class PlayManifest(_Row):
     plays: list[CollectedPlay]
     broken: list[BrokenPlay]
     never_begun: list[str] = Field(description="plays that ended before their first moment, and left no file")
+    withdrawn: list[str] = Field(default_factory=list, description="plays that were taken back")
 
     @property
     def hash(self) -> str:
@@ -93,7 +94,7 @@ def collect_plays(labels: LabelStore, paths: IterationPaths, progress: Progress 
     """Compare every finished play of an iteration with its files, and publish the list as ``sessions/plays.json``.
 
     A play whose log lies there finished but unclosed (the disk was full when it ended, say) is closed first. The
-    tutorial is left out, as everywhere.
+    tutorial is left out, as everywhere; of withdrawn plays nothing but the name is told.
 
     Args:
         labels: the label store.
@@ -127,7 +128,12 @@ def collect_plays(labels: LabelStore, paths: IterationPaths, progress: Progress 
                 )
         progress(position, len(rows), f"{len(broken)} broken")
     manifest = PlayManifest(
-        program=paths.program, iteration=paths.iteration, plays=plays, broken=broken, never_begun=never_begun
+        program=paths.program,
+        iteration=paths.iteration,
+        plays=plays,
+        broken=broken,
+        never_begun=never_begun,
+        withdrawn=[row.id for row in labels.finished_plays(paths.program, paths.iteration, withdrawn=True)],
     )
     publish_json(paths.sessions / MANIFEST_FILE, manifest)
     return manifest
