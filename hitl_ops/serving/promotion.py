@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.store import Store
-from hitl_ops.evaluation.gate import GateConfig, GateVerdict, gate, write_gate
+from hitl_ops.evaluation.gate import GateConfig, GateVerdict, gate, read_gate, write_gate
 from hitl_ops.serving.policy_alias import RegisteredPolicy, evaluation_of, policy_of, promote, resolve
 
 
@@ -31,6 +31,9 @@ class Promotion:
 
 def judge(store: Store, program: str, iteration: int | str, config: GateConfig) -> GateVerdict:
     """Compare an iteration's policy with the one that serves; ``evaluation/gate.json`` and ``gate.png`` say how.
+
+    The files keep the verdict on the iteration: once there is one on this policy, comparing it with what was made
+    later, or with itself when it serves, leaves them as they are.
 
     Args:
         store: holds both policies and their evaluations.
@@ -79,9 +82,17 @@ def _judge(
 ) -> GateVerdict:
     paths = store.iteration(program, iteration)
     candidate = evaluation_of(store, program, iteration, policy_of(paths).policy_id)
-    against = None
+    earlier = read_gate(paths.evaluation)
+    if earlier is not None and earlier.candidate != candidate.policy_id:
+        earlier = None
+    if serving is not None and serving.policy_id == candidate.policy_id and earlier is not None and earlier.promote:
+        return earlier  # a promotion that is finished after a kill: what opened the gate stands
+    against, of_iteration = None, 0
     if serving is not None:
-        against = evaluation_of(store, program, serving.card.iteration, serving.policy_id)
+        of_iteration = serving.card.iteration
+        against = evaluation_of(store, program, of_iteration, serving.policy_id)
     verdict = gate(candidate, against, config)
-    write_gate(paths.evaluation, verdict)
+    # That an older policy is worse than one made after it says nothing about the iteration that made the older one.
+    if earlier is None or (of_iteration <= paths.iteration and candidate.policy_id != verdict.serving):
+        write_gate(paths.evaluation, verdict)
     return verdict

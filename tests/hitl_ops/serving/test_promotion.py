@@ -42,8 +42,29 @@ def test_the_better_takes_over_and_the_worse_does_not(store: Store) -> None:
     assert done.verdict is not None and (done.verdict.candidate, done.verdict.serving) == (better, first)
     assert resolve(store, "planner").policy_id == better
     again = promote_by_gate(store, "planner", 2, GATE)
-    assert again.verdict is not None and again.verdict.reason.startswith(f"{better} serves already")
+    assert again.verdict == done.verdict, "what opened the gate stands"
     assert resolve(store, "planner", "previous").policy_id == first
+
+
+@pytest.mark.slow
+def test_the_verdict_on_an_iteration_outlives_later_policies(store: Store) -> None:
+    first = write_evaluated(store, 0, seed=1, solved="1100")
+    promote_by_gate(store, "planner", 0, GATE)
+    write_evaluated(store, 1, seed=2, solved="1110")
+    promote_by_gate(store, "planner", 1, GATE)
+    # Asked again, the first is worse than what came after it; its own iteration was not refused.
+    verdict = judge(store, "planner", 0, GATE)
+    assert not verdict.promote
+    kept = read_gate(store.iteration("planner", 0).evaluation)
+    assert kept is not None and kept.promote and (kept.candidate, kept.serving) == (first, None)
+    # Trained anew, it is another policy, and there is another verdict.
+    write_evaluated(store, 0, seed=3, solved="0000")
+    refused = judge(store, "planner", 0, GATE)
+    assert not refused.promote and read_gate(store.iteration("planner", 0).evaluation) == refused
+    # A refusal that was gone against stays on record.
+    promote_by_gate(store, "planner", 0, GATE, against_the_gate=True)
+    assert judge(store, "planner", 0, GATE).reason.startswith(f"{refused.candidate} serves already")
+    assert read_gate(store.iteration("planner", 0).evaluation) == refused
 
 
 @pytest.mark.slow
