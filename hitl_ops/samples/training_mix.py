@@ -99,7 +99,13 @@ def mix_path(paths: IterationPaths) -> Path:
 
 
 def build_training_mix(
-    store: Store, program: str, iteration: int, config: MixConfig, progress: Progress = silent
+    store: Store,
+    program: str,
+    iteration: int,
+    config: MixConfig,
+    progress: Progress = silent,
+    *,
+    file: Path | None = None,
 ) -> MixSummary:
     """Join the samples of iterations 0 to ``iteration`` in ``<iteration>/samples/training_mix.parquet``.
 
@@ -113,6 +119,7 @@ def build_training_mix(
         iteration: the last iteration to take in.
         config: sources, weights, and what becomes of refused iterations.
         progress: told after each file.
+        file: where the training set is to be published instead, to try another configuration.
 
     Raises:
         UserError: there is no sample at all, files were recorded in different dialects of prompts, a sample file or
@@ -162,7 +169,8 @@ def build_training_mix(
         "inputs": json.dumps(summary.inputs, sort_keys=True),
         "refused": json.dumps(refused),
     }
-    manifest = write_samples(mix_path(paths), stream(), prompt_style=summary.prompt_style, notes=notes)
+    file = file or mix_path(paths)
+    manifest = write_samples(file, stream(), prompt_style=summary.prompt_style, notes=notes)
     summary.samples, summary.manifest_hash, summary.episodes = manifest.samples, manifest.hash, len(episodes)
     summary.by_iteration = {key: dict(sorted(taken[key].items())) for key in sorted(taken)}
     for source in _SOURCES:
@@ -171,7 +179,7 @@ def build_training_mix(
             summary.by_source[source] = count
             summary.weight_by_source[source] = count * config.weight_of(source)
     summary.dropped = dict(sorted(dropped.items()))
-    write_data_card(mix_path(paths), paths.samples / MIX_NAME)
+    write_data_card(file, file.with_suffix(""))
     return summary
 
 
