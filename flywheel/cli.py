@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from flywheel.annotations import annotations
 from flywheel.bench import bench
 from flywheel.collect import collect
 from flywheel.demo import demo
 from flywheel.doctor import doctor
 from flywheel.episodes import episodes
 from flywheel.evaluate import evaluate
+from flywheel.forget import forget
 from flywheel.people import people
 from flywheel.processes import is_first, leave_after_the_first
 from flywheel.promote import promote
@@ -63,6 +65,8 @@ app.command()(promote)
 app.command()(rollback)
 app.command()(collect)
 app.command()(people)
+app.add_typer(annotations, name="annotations", no_args_is_help=True)
+app.command()(forget)
 app.command()(replay)
 app.command()(bench)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hitl_ops.contracts.decision import EpisodeResult
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.contracts.publish import publish_bytes
+from hitl_ops.contracts.publish import disk_errors_named, publish_bytes
 from hitl_ops.records.session_events import FinishEvent
 from hitl_ops.records.session_export import (
     SESSION_FILE,
@@ -183,6 +183,33 @@ def close_session(folder: str | Path, *, session_error: str = "") -> Path:
     path = root / SESSION_FILE
     write_session_file(path, content)
     return path
+
+
+def delete_play_files(sessions: str | Path, session_id: str, play_id: str) -> list[Path]:
+    """Delete everything a play left behind, films included, and write its ``session.json.gz`` without it.
+
+    Args:
+        sessions: the iteration's sessions folder.
+        session_id: the play's session.
+        play_id: the play, which must be over.
+
+    Returns:
+        What was deleted, sorted; nothing where nothing was left of it.
+
+    Raises:
+        UserError: a file of another play is damaged, or the place cannot be written.
+    """
+    root = Path(sessions) / session_id
+    with disk_errors_named(root):
+        # Whatever was made of the play there carries its id, which is unique.
+        left = sorted(file for file in Path(sessions).rglob(f"{play_id}.*") if file.is_file())
+        for file in left:
+            file.unlink()
+        if left and (root / SESSION_FILE).is_file():
+            (root / SESSION_FILE).unlink()
+            if list_episode_files(root) and not list_session_logs(root, closed=False):
+                close_session(root)
+    return left
 
 
 def _user(log: SessionLog) -> User:
