@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Rows whose texts are encoded in one call; their pieces stay within what an encoder remembers.
 _PREPARED_TOGETHER = 2000
 _COLUMNS = ("sample_id", "episode_id", "agent", "step", "prompt", "completion", "weight")
+# Tells the records of one episode apart; a file without it holds one of each.
+_TRACE = "trace"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class SampleRow:
     prompt: str
     completion: str
     weight: float
+    trace: str = ""
 
     @property
     def group(self) -> str:
@@ -52,7 +55,9 @@ class OverlongCounts:
 
 
 def read_sample_rows(path: Path) -> list[SampleRow]:
-    """Read a samples file, in the order of episode, agent, step and id, however its rows lie.
+    """Read a samples file, in the order of episode, agent, trace, step and id, however its rows lie.
+
+    Where an episode was played several times, what belongs to one play stays together: it begins alike.
 
     Raises:
         UserError: the file is missing, is no Parquet, lacks a column, is empty, or holds an impossible row.
@@ -71,8 +76,9 @@ def read_sample_rows(path: Path) -> list[SampleRow]:
     missing = [column for column in _COLUMNS if column not in table.column_names]
     if missing:
         raise UserError(f"samples file '{path}' lacks the column '{missing[0]}'", "build the samples again")
-    needed = table.select(list(_COLUMNS))
-    for column in _COLUMNS:
+    columns = [*_COLUMNS, _TRACE] if _TRACE in table.column_names else list(_COLUMNS)
+    needed = table.select(columns)
+    for column in columns:
         if column != "weight" and needed[column].null_count:
             raise UserError(f"samples file '{path}' has rows without '{column}'", "build the samples again")
     rows = [
@@ -89,10 +95,10 @@ def read_sample_rows(path: Path) -> list[SampleRow]:
             )
         if not row.prompt or not row.completion:
             raise UserError(f"sample '{row.sample_id}' in '{path}' lacks prompt or completion", "build it again")
-    rows.sort(key=lambda row: (row.episode_id, row.agent, row.step, row.sample_id))
-    for one, other in pairwise(rows):
-        if one.sample_id == other.sample_id:
-            raise UserError(f"sample '{one.sample_id}' is in '{path}' twice", "build the samples again")
+    rows.sort(key=lambda row: (row.episode_id, row.agent, row.trace, row.step, row.sample_id))
+    for one, other in pairwise(sorted(row.sample_id for row in rows)):
+        if one == other:
+            raise UserError(f"sample '{one}' is in '{path}' twice", "build the samples again")
     return rows
 
 
