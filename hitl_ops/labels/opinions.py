@@ -215,6 +215,19 @@ def opinions(labels: LabelStore, program: str, iteration: int) -> Opinions:
     return found
 
 
+def opinions_of_play(labels: LabelStore, play_id: str) -> PlayOpinions:
+    """Read what people say about one play: of each person the last word on each thing.
+
+    Raises:
+        LabelStoreUnavailable: the label store does not answer.
+    """
+    found = PlayOpinions(play_id)
+    for row in labels.labels(episode_play_id=play_id, superseded=True):
+        if row.kind in _KINDS:
+            _take_in(row, found)
+    return found
+
+
 def _take_in(row: Label, play: PlayOpinions) -> None:
     if row.kind == "verdict":
         review = _said(PlayReview, row) if row.target == review_target(play.play_id) else None
