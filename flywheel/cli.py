@@ -25,6 +25,7 @@ from flywheel.doctor import doctor
 from flywheel.episodes import episodes
 from flywheel.evaluate import evaluate
 from flywheel.forget import forget
+from flywheel.lineage import lineage
 from flywheel.people import people
 from flywheel.processes import is_first, leave_after_the_first
 from flywheel.promote import promote
@@ -63,6 +64,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(promote)
 app.command()(rollback)
+app.command()(lineage)
 app.command()(collect)
 app.command()(people)
 app.add_typer(annotations, name="annotations", no_args_is_help=True)

@@ -7,7 +7,7 @@ weight can be led back to the people who made it after the samples have been bui
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.publish import publishing
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PROVENANCE_FILE = "provenance.parquet"
+Row = dict[str, Any]
+_OF_PEOPLE = ("human_gold", "expert")
+_TRACE = ".jsonl.gz"
 COLUMNS = ["sample_id", "source", "iteration", "episode_id", "trace", "step", "policy_id", "label_id", "weight"]
 
 
@@ -51,3 +54,8 @@ def read_provenance(folder: Path) -> pa.Table:
     if not file.is_file():
         raise UserError(f"policy '{folder}' has no {PROVENANCE_FILE}", "publish it again: materialise planner_policy")
     return read_sample_table(file, COLUMNS)
+
+
+def play_of(row: Row) -> str:
+    """The play that the sample of a row was cut from; empty for one out of a teacher's rollout."""
+    return str(row["trace"]).removesuffix(_TRACE) if row["source"] in _OF_PEOPLE else ""

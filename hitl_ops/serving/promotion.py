@@ -9,8 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.contracts.store import Store
-from hitl_ops.evaluation.gate import GateConfig, GateVerdict, gate, read_gate, write_gate
+from hitl_ops.contracts.store import IterationPaths, Store
+from hitl_ops.evaluation.gate import (
+    EvaluatedPolicy,
+    GateConfig,
+    GateVerdict,
+    evaluated_policy,
+    gate,
+    read_gate,
+    write_gate,
+)
 from hitl_ops.serving.policy_alias import RegisteredPolicy, evaluation_of, policy_of, promote, resolve
 
 
@@ -90,9 +98,17 @@ def _judge(
     against, of_iteration = None, 0
     if serving is not None:
         of_iteration = serving.card.iteration
-        against = evaluation_of(store, program, of_iteration, serving.policy_id)
+        against = _examined_beside(paths, serving) or evaluation_of(store, program, of_iteration, serving.policy_id)
     verdict = gate(candidate, against, config)
     # That an older policy is worse than one made after it says nothing about the iteration that made the older one.
     if earlier is None or (of_iteration <= paths.iteration and candidate.policy_id != verdict.serving):
         write_gate(paths.evaluation, verdict)
     return verdict
+
+
+def _examined_beside(paths: IterationPaths, serving: RegisteredPolicy) -> EvaluatedPolicy | None:
+    """The policy that serves, where the candidate's own evaluation has played it beside the candidate."""
+    try:
+        return evaluated_policy(paths.evaluation, serving.policy_id)
+    except UserError:
+        return None
