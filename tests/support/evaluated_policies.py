@@ -21,10 +21,32 @@ def write_evaluated(store: Store, iteration: int, *, seed: int = 0, solved: str 
 
 
 def write_evaluation(
-    folder: Path, policy_id: str, solved: str, *, split: str = "val", instruction: str = "Bring the mug to the table."
+    folder: Path,
+    policy_id: str,
+    solved: str,
+    *,
+    split: str = "val",
+    instruction: str = "Bring the mug to the table.",
+    beside: dict[str, tuple[str, str]] | None = None,
 ) -> None:
-    """Write an evaluation out of traces, as ``flywheel evaluate`` does; two episodes to a home."""
-    traces = folder / "rollouts" / "student" / "traces"
+    """Write an evaluation out of traces, as ``flywheel evaluate`` does; two episodes to a home.
+
+    Args:
+        folder: the evaluation.
+        policy_id: who is examined, under the name ``student``.
+        solved: a digit an episode, ``1`` where solved.
+        split: the episodes' split.
+        instruction: what they ask for.
+        beside: who else is examined: name → policy id, and what it solved.
+    """
+    examined = {"student": (policy_id, solved), **(beside or {})}
+    folders = {name: folder / "rollouts" / name / "traces" for name in examined}
+    for name, (played_by, digits) in examined.items():
+        _write_traces(folders[name], played_by, digits, split, instruction)
+    summarise(folders, folder, EvaluationConfig(primary_split=split, resamples=100))
+
+
+def _write_traces(traces: Path, policy_id: str, solved: str, split: str, instruction: str) -> None:
     for number, digit in enumerate(solved):
         episode_id = f"{split}_{number:03d}"
         header = EpisodeHeader(
@@ -58,4 +80,3 @@ def write_evaluation(
             ended_by="done",
         )
         write_trace(trace_path(traces, episode_id), header, [decision], result)
-    summarise({"student": traces}, folder, EvaluationConfig(primary_split=split, resamples=100))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.store import Store
 from hitl_ops.evaluation.gate import GateConfig, read_gate
-from hitl_ops.serving.policy_alias import resolve
+from hitl_ops.serving.policy_alias import resolve, rollback
 from hitl_ops.serving.promotion import judge, promote_by_gate
 from tests.support.evaluated_policies import write_evaluated, write_evaluation
 
@@ -85,6 +86,14 @@ def test_what_cannot_be_compared_is_not_promoted(store: Store) -> None:
     # Once the serving policy has been examined on the new episodes, too, they can be compared.
     write_evaluation(store.iteration("planner", 0).evaluation, first, "111110")
     assert promote_by_gate(store, "planner", 1, GATE).promoted is not None
+    # Or once both have sat the candidate's examination: it then needs no other.
+    rollback(store, "planner")
+    examined = store.iteration("planner", 1).evaluation
+    shutil.rmtree(examined)
+    write_evaluation(examined, second, "000", beside={"serving": (first, "110"), "teacher": ("oracle", "111")})
+    verdict = judge(store, "planner", 1, GATE)
+    assert (verdict.candidate_mean, verdict.serving_mean, verdict.episodes) == (0.0, pytest.approx(2 / 3), 3)
+    promote_by_gate(store, "planner", 1, GATE, against_the_gate=True)
     # Against the gate even what cannot be compared, and then there is no verdict.
     third = write_evaluated(store, 2, seed=3, solved="0")
     done = promote_by_gate(store, "planner", 2, GATE, against_the_gate=True)
