@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from flywheel.annotate import annotate
 from flywheel.annotations import annotations
 from flywheel.bench import bench
 from flywheel.collect import collect
@@ -66,6 +67,7 @@ app.command()(promote)
 app.command()(rollback)
 app.command()(lineage)
 app.command()(collect)
+app.command()(annotate)
 app.command()(people)
 app.add_typer(annotations, name="annotations", no_args_is_help=True)
 app.command()(forget)

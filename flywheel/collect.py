@@ -49,6 +49,9 @@ def collect(
     invite: Annotated[
         int | None, typer.Option(min=1, help="Make an invitation for so many people and print its link.")
     ] = None,
+    invite_annotators: Annotated[
+        int | None, typer.Option(min=1, help="Make one to annotate for so many people and print its link.")
+    ] = None,
     new_admin_token: Annotated[
         bool, typer.Option("--new-admin-token", help="Make and print a new admin token; the old one ends.")
     ] = False,
@@ -64,7 +67,7 @@ def collect(
     config: ConfigOption = None,
     overrides: SetOption = [],  # noqa: B006
 ) -> int:
-    """Serve the page people play on, until Ctrl+C.
+    """Serve the page people play on, and the page on which plays are corrected afterwards, until Ctrl+C.
 
     Sessions survive the server: whoever comes back goes on where they were, after a crash too.
     """
@@ -76,7 +79,7 @@ def collect(
     store = Store.at(root) if root else Store.from_environment()
     settings = resolve_config(
         CollectSettings,
-        {"": CollectSettings(iteration=_newest_iteration(store))},
+        {"": CollectSettings(iteration=newest_iteration(store))},
         preset="",
         file=config,
         overrides=overrides,
@@ -97,11 +100,27 @@ def collect(
             "labels_url": labels_url,
         },
     )
-    start = StartOptions(invite=invite, new_admin_token=new_admin_token, without_page=without_page, wait=wait)
+    start = StartOptions(
+        invite=invite,
+        invite_annotators=invite_annotators,
+        new_admin_token=new_admin_token,
+        without_page=without_page,
+        wait=wait,
+    )
     return serve(settings.checked(), store, start)
 
 
-def _newest_iteration(store: Store) -> int:
+def newest_iteration(store: Store, *, with_plays: bool = False) -> int:
+    """The iteration that was opened last: its folder is made when it is.
+
+    Args:
+        store: where iterations are kept.
+        with_plays: of those in which somebody has played.
+    """
     folder = store.root / "planner"
-    numbers = [int(path.name) for path in folder.glob("[0-9][0-9][0-9]*") if path.name.isdigit() and path.is_dir()]
+    numbers = [
+        int(path.name)
+        for path in folder.glob("[0-9][0-9][0-9]*")
+        if path.name.isdigit() and (path / "sessions" if with_plays else path).is_dir()
+    ]
     return max(numbers, default=0)

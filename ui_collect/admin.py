@@ -12,9 +12,10 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from pydantic import Field, StringConstraints
 from starlette.exceptions import HTTPException
 
-from hitl_ops.labels.rows import Invitation
+from hitl_ops.labels.rows import Invitation, Purpose
 from ui_collect.access_log import address_of
 from ui_collect.admin_access import COOKIE, COOKIE_S, AdminAccess
+from ui_collect.invitation_links import PROGRAM, invitation_link
 from ui_collect.label_calls import LabelCalls
 from ui_collect.limits import AddressLimit
 from ui_collect.overview import OverviewPage
@@ -25,7 +26,6 @@ from ui_collect.text_input import Token
 _PAGES = Environment(loader=PackageLoader("ui_collect", "dashboard"), autoescape=select_autoescape(default=True))
 _ASSETS = {"dashboard.js": "text/javascript", "dashboard.css": "text/css"}
 _LOGINS_PER_S, _LOGIN_BURST = 1.0, 5
-PROGRAM = "planner"
 
 
 class Login(Message):
@@ -40,6 +40,7 @@ class NewInvitation(Message):
     max_uses: int = Field(default=1, ge=1, le=100_000, description="people who may come in by it")
     days: float = Field(default=30.0, gt=0, le=3650, description="days until it lets nobody in any more")
     iteration: int | None = Field(default=None, ge=0, le=999_999, description="by default the server's")
+    purpose: Purpose = Field(default="play", description="to play, or to annotate what was played")
 
 
 class MadeInvitation(Message):
@@ -50,11 +51,6 @@ class MadeInvitation(Message):
 
 
 InvitationId = Annotated[str, StringConstraints(pattern="^[0-9a-f]{16}$")]
-
-
-def invitation_link(base: str, token: str) -> str:
-    """The link people open. The secret stands in the fragment, which browsers send to nobody."""
-    return f"{base.rstrip('/')}/join#{token}"
 
 
 def base_url(request: Request, settings: CollectSettings) -> str:
@@ -135,8 +131,10 @@ def admin_routes(
             settings.iteration if body.iteration is None else body.iteration,
             body.max_uses,
             datetime.now(UTC) + timedelta(days=body.days),
+            purpose=body.purpose,
         )
-        return MadeInvitation(invitation=invitation, link=invitation_link(base_url(request, settings), token))
+        link = invitation_link(base_url(request, settings), token, body.purpose)
+        return MadeInvitation(invitation=invitation, link=link)
 
     @router.post("/invitations/{invitation_id}/revoke", dependencies=[Depends(admin)])
     async def revoke(invitation_id: InvitationId) -> Invitation:

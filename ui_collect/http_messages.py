@@ -33,5 +33,5 @@ class Availability(Message):
 class ErrorAnswer(Message):
     """Body of every refused HTTP request of the API."""
 
-    code: ErrorCode | Literal["bad_request", "not_found", "forbidden", "unavailable"]
+    code: ErrorCode | Literal["bad_request", "not_found", "forbidden", "unavailable", "conflict", "refused"]
     message: str

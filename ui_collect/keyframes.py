@@ -83,9 +83,10 @@ class KeyframeEncoder:
 
     Args:
         session: the play.
+        known_to: agents whose knowledge says which objects come up; the person's alone by default.
     """
 
-    def __init__(self, session: LiveSession) -> None:
+    def __init__(self, session: LiveSession, known_to: Sequence[int] | None = None) -> None:
         world = session.world
         self.names = FrameNames.of(world)
         self._session = session
@@ -95,6 +96,7 @@ class KeyframeEncoder:
         self._parents = dict(self._furniture_index)
         self._parents |= {f"floor_{name}": FLOOR | index for index, name in enumerate(self.names.rooms)}
         self._parents |= {f"agent_{agent}": HELD_BY | agent for agent in range(len(world.state.facts.agents))}
+        self._known = [self._world.state.knowledge[agent].objects for agent in known_to or (session.human,)]
         self._turn = next(_turns) % _REACH_EVERY
         self._start()
 
@@ -131,12 +133,11 @@ class KeyframeEncoder:
         world = self._world
         facts = world.facts
         sections = self._moved()
-        known = world.state.knowledge[self._session.human].objects
         # Things change rarely; where nothing can have changed, nothing is compared.
-        compared = (world.state.revision, len(known))
+        compared = (world.state.revision, sum(map(len, self._known)))
         if compared != self._compared:
             self._compared = compared
-            for name in known:
+            for name in dict.fromkeys(itertools.chain.from_iterable(self._known)):
                 packed = self._object(name, facts.objects[name])
                 if self._objects.get(name) != packed:
                     self._objects[name] = packed

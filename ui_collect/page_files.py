@@ -14,7 +14,7 @@ from starlette.responses import Response
 from hitl_ops.contracts.errors import UserError
 
 PAGE_FOLDER = Path(__file__).parent / "static"
-_INDEX = "index.html"
+INDEX_PAGE, ANNOTATE_PAGE = "/index.html", "/annotate.html"
 _COMPRESSED = ("text/", "application/javascript", "application/json", "image/svg+xml", "application/manifest+json")
 _FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -31,19 +31,21 @@ class PageFile:
 
 
 class PageFiles:
-    """All files of the built page by their path in the URL.
+    """All files of the built pages by their path in the URL.
 
     Args:
-        folder: what the page's build wrote.
+        folder: what the pages' build wrote.
+        needed: the page that must be among them.
 
     Raises:
-        UserError: the page is not built.
+        UserError: the pages are not built.
     """
 
-    def __init__(self, folder: Path = PAGE_FOLDER) -> None:
-        if not (folder / _INDEX).is_file():
+    def __init__(self, folder: Path = PAGE_FOLDER, *, needed: str = INDEX_PAGE) -> None:
+        if not (folder / needed.removeprefix("/")).is_file():
+            use = "play" if needed == INDEX_PAGE else "annotate"
             raise UserError(
-                "the page people play on is not built",
+                f"the page people {use} on is not built",
                 "run `python3 bootstrap.py`, or `npm ci && npm run build` in ui_collect/pages",
             )
         self._files = {
@@ -65,12 +67,6 @@ class PageFiles:
             body = file.compressed
             headers["content-encoding"] = "gzip"
         return Response(body, media_type=file.media_type, headers=headers)
-
-    def index(self, request: Request) -> Response:
-        """The page itself."""
-        found = self.answer(request, f"/{_INDEX}")
-        assert found is not None
-        return found
 
 
 def _read(file: Path, folder: Path) -> PageFile:

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.contracts.errors import UserError
+from ui_collect.web_settings import WebSettings
 
 
-class CollectSettings(StrictConfig):
+class CollectSettings(WebSettings):
     """A collection server."""
-
-    host: str = Field(default="127.0.0.1", description="address to listen on; this machine only by default")
-    port: int = Field(default=8080, ge=0, le=65_535, description="port to listen on; 0 takes a free one")
-    certificate: Path | None = Field(default=None, description="TLS certificate chain (PEM); with key")
-    key: Path | None = Field(default=None, description="TLS private key (PEM); with certificate")
-    allow_origin: tuple[str, ...] = Field(
-        default=(), description="origins beside the server's own that may use it, e.g. behind a proxy"
-    )
-    public_url: str = Field(default="", description="how people reach the server, for links; by default host and port")
 
     capacity: int = Field(default=10, ge=1, le=1000, description="people who may play at once; the others wait")
     workers: int = Field(default=0, ge=0, le=256, description="simulation processes; 0: cores less one, at least one")
@@ -32,7 +22,6 @@ class CollectSettings(StrictConfig):
     policy_poll_s: float = Field(default=5.0, gt=0, le=3600, description="seconds between looks at the policy's alias")
     decision_limit: int = Field(default=50, ge=1, le=10_000, description="decisions the partner has in one episode")
 
-    iteration: int = Field(default=0, ge=0, le=999_999, description="iteration that new invitations collect for")
     episodes_split: str = Field(default="train", pattern="^(train|val|test)$", description="episodes people play")
     target: int = Field(default=100, ge=1, description="finished episodes that an iteration is to collect")
     tasks_per_session: int = Field(default=5, ge=1, le=1000, description="tasks after which a session says thanks")
@@ -48,21 +37,7 @@ class CollectSettings(StrictConfig):
     messages_per_s: float = Field(default=60.0, gt=0, description="messages a second one connection may send")
     message_burst: int = Field(default=120, ge=1, description="messages it may send at once")
     bad_messages: int = Field(default=20, ge=1, description="refused messages after which a connection is closed")
-    joins_per_s: float = Field(default=5.0, gt=0, description="joins and connections a second from one address")
-    join_burst: int = Field(default=20, ge=1, description="joins and connections at once from one address")
-    max_sockets: int = Field(default=256, ge=1, le=10_000, description="live connections in all")
     send_queue: int = Field(default=64, ge=4, description="keyframes waiting for a slow client before they are dropped")
-
-    labels_url: str = Field(default="", description="label store: a SQLAlchemy URL; by default SQLite in the root")
-
-    @field_validator("allow_origin")
-    @classmethod
-    def _plain_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in origins:
-            scheme, separator, rest = origin.partition("://")
-            if scheme not in ("http", "https") or not separator or not rest or "/" in rest:
-                raise ValueError(f"'{origin}' is not an origin: write it as https://host[:port]")
-        return origins
 
     def checked(self) -> Self:
         """The settings themselves, if they fit together; options are laid over them one by one, so this comes last.
@@ -70,11 +45,7 @@ class CollectSettings(StrictConfig):
         Raises:
             UserError: they do not.
         """
-        if (self.certificate is None) != (self.key is None):
-            raise UserError("TLS takes a certificate and its key", "give both --certificate and --key, or neither")
-        for file, option in ((self.certificate, "--certificate"), (self.key, "--key")):
-            if file is not None and not file.is_file():
-                raise UserError(f"file '{file}' does not exist", f"correct {option}")
+        super().checked()
         if self.idle_warning_s >= self.idle_end_s:
             raise UserError(
                 f"people would be warned after {self.idle_warning_s:g} s and let go after {self.idle_end_s:g} s",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from hitl_ops.labels.checks import check_iteration, check_seconds, check_text
 from hitl_ops.labels.invitations import Invitations
-from hitl_ops.labels.rows import Annotator, AnnotatorAdmission, Label
-from hitl_ops.labels.schema import NAME_LENGTH, AnnotatorRecord, LabelRecord
+from hitl_ops.labels.rows import Annotator, AnnotatorAdmission, EpisodePlay, Label
+from hitl_ops.labels.schema import NAME_LENGTH, AnnotatorRecord, EpisodePlayRecord, LabelRecord, SessionRecord
 from hitl_ops.labels.tokens import hash_token, is_id, new_id, new_token
 
 
@@ -90,6 +90,27 @@ class Annotators(Invitations):
         with self._transaction() as session:
             record = session.get(AnnotatorRecord, annotator_id)
             return None if record is None else Annotator.model_validate(record)
+
+    def finished_play(self, program: str, iteration: int, play_id: str) -> EpisodePlay | None:
+        """One of the plays that :meth:`LabelStore.finished_plays` lists, or ``None``."""
+        if not is_id(play_id):
+            return None
+        query = (
+            select(EpisodePlayRecord)
+            .join(SessionRecord)
+            .where(EpisodePlayRecord.id == play_id, EpisodePlayRecord.finish_id.is_not(None))
+            .where(EpisodePlayRecord.tutorial.is_(False), EpisodePlayRecord.withdrawn_at.is_(None))
+            .where(SessionRecord.program == program, SessionRecord.iteration == iteration)
+        )
+        with self._transaction() as session:
+            record = session.scalars(query).one_or_none()
+            return None if record is None else EpisodePlay.model_validate(record)
+
+    def label_seconds(self, annotator: str) -> float:
+        """Seconds of somebody's time that all their labels took, superseded ones included."""
+        query = select(func.coalesce(func.sum(LabelRecord.seconds), 0.0)).where(LabelRecord.annotator == annotator)
+        with self._transaction() as session:
+            return float(session.scalar(query) or 0.0)
 
     def label_by_key(self, annotator: str, client_key: str) -> Label | None:
         """The label that somebody made with this key, or ``None``: whether a retry is one."""

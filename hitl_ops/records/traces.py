@@ -117,6 +117,21 @@ def read_trace(path: str | Path) -> Trace:
     return Trace(header, decisions, result, file)
 
 
+def read_trace_header(path: str | Path) -> EpisodeHeader:
+    """Read which episode a trace is of, and who played it; nothing behind its first line is looked at.
+
+    Raises:
+        UserError: the file is missing, not gzip, empty, or its first line is not what it should be.
+    """
+    file = Path(path)
+    for line in _lines(file):
+        row = _parse(file, 1, line)
+        if isinstance(row, EpisodeHeader):
+            return row
+        raise _corrupt(file, 1, f"is of type '{row.type}'; the header must be first, and only there")
+    raise UserError(f"trace '{file}', line 1: the file is empty", _REMEDY)
+
+
 def list_traces(folder: str | Path) -> list[Path]:
     """The finished trace files of ``folder``, sorted by episode id; what killed writers left is passed over.
 

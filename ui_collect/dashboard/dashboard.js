@@ -76,7 +76,7 @@ function showInvitations(list) {
       state.setAttribute("aria-label", `Revoke invitation ${one.id}`);
       state.addEventListener("click", () => ask("POST", `/admin/invitations/${one.id}/revoke`).then(refreshInvitations).catch(complain));
     }
-    return [one.id, String(one.iteration), `${one.uses} of ${one.max_uses}`, one.expires_at ? one.expires_at.slice(0, 10) : "–", state];
+    return [one.id, one.purpose, String(one.iteration), `${one.uses} of ${one.max_uses}`, one.expires_at ? one.expires_at.slice(0, 10) : "–", state];
   }, "None yet.");
 }
 
@@ -114,7 +114,7 @@ if (byId("login")) {
   byId("invite").addEventListener("submit", async (event) => {
     event.preventDefault();
     try {
-      const made = await ask("POST", "/admin/invitations", { max_uses: Number(byId("uses").value), days: Number(byId("days").value) });
+      const made = await ask("POST", "/admin/invitations", { purpose: byId("purpose").value, max_uses: Number(byId("uses").value), days: Number(byId("days").value) });
       byId("link").textContent = made.link;
       byId("made").hidden = false;
       refreshInvitations();

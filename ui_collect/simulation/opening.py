@@ -99,10 +99,11 @@ def open_play(asked: OpenPlay, store: Store, policy: str) -> OpenedPlay:
         )
         session = session_of(header)
         writer = SessionLogWriter.create(file, header)
-    return OpenedPlay(asked, session, writer, name, _told(session, resumed=resumed))
+    return OpenedPlay(asked, session, writer, name, what_a_page_draws(session, resumed=resumed).model_dump())
 
 
-def _told(session: LiveSession, *, resumed: bool) -> dict[str, Any]:
+def what_a_page_draws(session: LiveSession, *, resumed: bool = False) -> Opened:
+    """What a page needs to know of a play before its first keyframe."""
     world = session.world
     names = FrameNames.of(world)
     kinds = sorted({thing.kind for thing in world.state.facts.objects.values()})
@@ -120,7 +121,7 @@ def _told(session: LiveSession, *, resumed: bool) -> dict[str, Any]:
         next_seq=session.last_seq + 1,
         resumed=resumed,
         seconds=session.seconds_active,
-    ).model_dump()
+    )
 
 
 def _version() -> str:

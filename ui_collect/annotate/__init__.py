@@ -1,0 +1,1 @@
+"""The second page: plays looked at again, decision by decision, and corrected."""
