@@ -6,6 +6,8 @@ export default defineConfig({
   build: {
     outDir: "../static",
     emptyOutDir: true,
+    // Two pages: the one people play on, and the one their plays are corrected on.
+    rolldownOptions: { input: ["index.html", "annotate.html"] },
     target: "es2022",
     // The content security policy of the server allows files of its own, nothing written into other files.
     assetsInlineLimit: 0,

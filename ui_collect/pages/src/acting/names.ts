@@ -4,22 +4,22 @@ import type { EpisodeMessage } from "../wire/protocol.ts";
 
 const NUMBER = /_(\d+)$/;
 
-/** What somebody does, and has done. */
-const VERBS: Record<string, readonly [string, string]> = {
-  Navigate: ["walks to", "walked to"],
-  Explore: ["looks around", "looked around"],
-  Pick: ["picks up", "picked up"],
-  Place: ["puts", "put"],
-  Rearrange: ["brings", "brought"],
-  Open: ["opens", "opened"],
-  Close: ["closes", "closed"],
-  Clean: ["cleans", "cleaned"],
-  Fill: ["fills", "filled"],
-  Pour: ["pours into", "poured into"],
-  PowerOn: ["switches on", "switched on"],
-  PowerOff: ["switches off", "switched off"],
-  Wait: ["waits", "waited"],
-  Done: ["thinks all is done", "said that all is done"],
+/** What somebody does, has done, and is to do. */
+const VERBS: Record<string, readonly [string, string, string]> = {
+  Navigate: ["walks to", "walked to", "walk to"],
+  Explore: ["looks around", "looked around", "look around"],
+  Pick: ["picks up", "picked up", "pick up"],
+  Place: ["puts", "put", "put"],
+  Rearrange: ["brings", "brought", "bring"],
+  Open: ["opens", "opened", "open"],
+  Close: ["closes", "closed", "close"],
+  Clean: ["cleans", "cleaned", "clean"],
+  Fill: ["fills", "filled", "fill"],
+  Pour: ["pours into", "poured into", "pour into"],
+  PowerOn: ["switches on", "switched on", "switch on"],
+  PowerOff: ["switches off", "switched off", "switch off"],
+  Wait: ["waits", "waited", "wait"],
+  Done: ["thinks all is done", "said that all is done", "say that all is done"],
 };
 
 export class Names {
@@ -63,7 +63,12 @@ export class Names {
     return this.sentence(action, 1);
   }
 
-  private sentence(action: string, tense: 0 | 1): string {
+  /** `Pick[mug_1]` as what somebody is to do: "pick up the mug". */
+  todo(action: string): string {
+    return this.sentence(action, 2);
+  }
+
+  private sentence(action: string, tense: 0 | 1 | 2): string {
     const { tool, args } = parseAction(action);
     const verb = VERBS[tool]?.[tense];
     if (verb === undefined) return action;

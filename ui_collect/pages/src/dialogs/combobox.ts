@@ -13,6 +13,8 @@ export interface Combobox {
   /** The option chosen, or the best completion of what is typed; null where nothing fits. */
   value(): string | null;
   setOptions(options: readonly Option[]): void;
+  /** Fill the field with an option, as if it had been chosen. */
+  choose(option: Option): void;
 }
 
 interface Settings {
@@ -20,6 +22,10 @@ interface Settings {
   options: readonly Option[];
   /** Called when an option is chosen by Enter or a click. */
   chosen?: (value: string) => void;
+  /** Called with the option that would be chosen now, as typing and arrows change it. */
+  considered?: (value: string | null) => void;
+  /** On leaving the field, what is typed becomes the option that fits best, so that one sees what was taken. */
+  settles?: boolean;
   placeholder?: string;
   /** Always show the list, rather than only while the field is being filled in. */
   alwaysOpen?: boolean;
@@ -68,6 +74,7 @@ export function combobox(settings: Settings): Combobox {
     const row = list.querySelectorAll("[role=option]")[index];
     input.setAttribute("aria-activedescendant", row?.id ?? "");
     row?.scrollIntoView({ block: "nearest" });
+    settings.considered?.(shown[index]?.value ?? null);
   };
   const fill = (): void => {
     shown = completions(options, input.value);
@@ -95,11 +102,14 @@ export function combobox(settings: Settings): Combobox {
     activate(0);
     count.textContent = input.value ? `${shown.length} found` : "";
   };
+  const take = (option: Option): void => {
+    picked = option.value;
+    input.value = option.label;
+  };
   const choose = (index: number): void => {
     const option = shown[index];
     if (option === undefined) return;
-    picked = option.value;
-    input.value = option.label;
+    take(option);
     show(false);
     settings.chosen?.(option.value);
   };
@@ -114,7 +124,11 @@ export function combobox(settings: Settings): Combobox {
     show(!settings.alwaysOpen && picked !== null ? false : true);
   });
   input.addEventListener("click", () => show(true));
-  input.addEventListener("blur", () => show(false));
+  input.addEventListener("blur", () => {
+    const option = shown[active];
+    if (settings.settles && picked === null && input.value.trim() && option !== undefined) take(option);
+    show(false);
+  });
   input.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 }[event.key];
     if (step !== undefined && shown.length) {
@@ -135,6 +149,7 @@ export function combobox(settings: Settings): Combobox {
   return {
     element,
     input,
+    choose: take,
     value: () => picked ?? (input.value ? (shown[active]?.value ?? null) : null),
     setOptions(next) {
       options = next;

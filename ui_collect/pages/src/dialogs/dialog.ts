@@ -70,14 +70,20 @@ export function button(text: string, kind: "primary" | "plain" | "danger", click
 }
 
 /** Ask yes or no. */
-export async function confirmed(title: string, text: string, yes: string, danger = false): Promise<boolean> {
+export async function confirmed(
+  title: string,
+  text: string,
+  yes: string,
+  danger = false,
+  no = "Keep playing",
+): Promise<boolean> {
   const answer = await ask<boolean>({
     title,
     body: () => [h("p", { text })],
     actions: (done) => {
       const confirm = button(yes, danger ? "danger" : "primary", () => done(true));
       confirm.dataset["first"] = "";
-      return [confirm, button("Keep playing", "plain", () => done(false))];
+      return [confirm, button(no, "plain", () => done(false))];
     },
   });
   return answer === true;

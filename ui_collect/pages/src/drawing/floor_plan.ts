@@ -1,7 +1,7 @@
 /** The home from above, drawn flat: legible at a glance, also where there is no WebGL. */
 
 import type { Names } from "../acting/names.ts";
-import type { LiveHome } from "../household/live_home.ts";
+import type { Home } from "../household/home.ts";
 import { footprint, homeBounds, roomAt, type Part, type Rectangle, type Vec2, type Vec3 } from "../wire/scene_types.ts";
 import { handOf } from "./agent_model.ts";
 import { DOOR_LEAF, MARK, agentColor, css, tinted } from "./appearance.ts";
@@ -19,7 +19,7 @@ const TOUCH_PX = 16;
 
 export class FloorPlan {
   readonly canvas: HTMLCanvasElement;
-  private readonly home: LiveHome;
+  private readonly home: Home;
   private readonly names: Names;
   private readonly ground = document.createElement("canvas");
   private readonly bounds: Rectangle;
@@ -28,7 +28,7 @@ export class FloorPlan {
   private top = 0;
   private ratio = 1;
 
-  constructor(canvas: HTMLCanvasElement, home: LiveHome, names: Names) {
+  constructor(canvas: HTMLCanvasElement, home: Home, names: Names) {
     this.canvas = canvas;
     this.home = home;
     this.names = names;

@@ -18,7 +18,7 @@ import {
   type Camera,
   type ShaderMaterial,
 } from "three";
-import type { LiveHome } from "../household/live_home.ts";
+import type { Home } from "../household/home.ts";
 import type { ObjectRow } from "../wire/keyframes.ts";
 import { footprint, type Door, type Furniture, type Vec3 } from "../wire/scene_types.ts";
 import { AgentModel, handOf } from "./agent_model.ts";
@@ -68,20 +68,21 @@ export class HomeModel {
   /** What a ray is cast against. */
   readonly touchable: Mesh[] = [];
   readonly agents: AgentModel[];
-  private readonly home: LiveHome;
+  private readonly home: Home;
   private readonly furniture: FurnitureModel[];
   private readonly objects = new Map<number, ObjectModel>();
   private readonly leaves: { group: Group; along: Vec3; shift: number; width: number }[];
   private readonly rim: Mesh<BufferGeometry, ShaderMaterial>;
+  private readonly ceiling: Mesh;
   private readonly still: boolean;
   private followed = -1;
 
-  constructor(home: LiveHome, still: boolean) {
+  constructor(home: Home, still: boolean) {
     this.home = home;
     this.still = still;
     this.scene.background = new ThreeColor().setRGB(...BACKGROUND);
     this.scene.matrixAutoUpdate = false;
-    this.addShell();
+    this.ceiling = this.addShell();
     this.furniture = home.furniture.map((_, index) => this.addFurniture(index));
     this.addShadows();
     this.leaves = home.episode.scene.doors.map((door) => this.addLeaf(door));
@@ -121,6 +122,11 @@ export class HomeModel {
         leaf.along[2] * leaf.shift * leaf.width,
       );
     });
+  }
+
+  /** Take the ceilings off, or put them back. */
+  openAbove(open: boolean): void {
+    this.ceiling.visible = !open;
   }
 
   /** Show what can be acted on, and what will be. */
@@ -190,11 +196,14 @@ export class HomeModel {
 
   // --- what never changes ----------------------------------------------------------------------------------------
 
-  private addShell(): void {
+  /** Returns what closes the home from above. */
+  private addShell(): Mesh {
     const walls = new SolidGatherer();
+    const above = new SolidGatherer();
     for (const piece of shellPieces(this.home.episode.scene)) {
       const shaded = piece.kind === "wall";
-      walls.box(piece.center, piece.size, piece.yaw, (y) => {
+      const solids = piece.kind === "ceiling" ? above : walls;
+      solids.box(piece.center, piece.size, piece.yaw, (y) => {
         // Walls are a little darker at their feet, as if light came from above.
         const light = shaded && y < 0.01 ? 0.9 : 1;
         return { color: [piece.color[0] * light, piece.color[1] * light, piece.color[2] * light], glow: 0 };
@@ -212,6 +221,9 @@ export class HomeModel {
       geometry.setIndex([0, 1, 2, 0, 2, 3]);
       this.addMesh(new Mesh(geometry, material), { kind: "floor", room });
     });
+    const ceiling = new Mesh(above.build(), solidMaterial());
+    this.addMesh(ceiling, { kind: "wall" });
+    return ceiling;
   }
 
   /** Soft dark patches under the furniture, all in one draw. */

@@ -65,7 +65,7 @@ export class StageView {
     aim(this.camera, own, this.pitch, width / height);
     this.renderer.setViewport(0, 0, width, height);
     this.renderer.setScissorTest(false);
-    this.renderThrough(this.camera, this.home.human, now);
+    renderThrough(this.renderer, this.model, this.camera, this.home.human, now);
     this.pace.drawn(now);
   }
 
@@ -111,26 +111,11 @@ export class StageView {
     this.renderer.setViewport(0, 0, width, height);
     this.renderer.setScissor(0, 0, width, height);
     this.renderer.setScissorTest(true);
-    this.renderThrough(this.partnerCamera, partner, now);
+    renderThrough(this.renderer, this.model, this.partnerCamera, partner, now);
     const [w, h] = [Math.floor(width * this.ratio), Math.floor(height * this.ratio)];
     if (target.width !== w || target.height !== h) [target.width, target.height] = [w, h];
     // GL counts rows from the bottom: what was drawn lies in the canvas's lower left corner.
     target.getContext("2d")?.drawImage(this.canvas, 0, this.canvas.height - h, w, h, 0, 0, w, h);
-  }
-
-  private renderThrough(camera: PerspectiveCamera, agent: number, now: number): void {
-    const { x, z } = camera.position;
-    // Agents walk through each other: one's own body, and one that one stands in, would fill the picture.
-    const hidden = this.model.agents.filter(
-      ({ group }, index) =>
-        group.visible && (index === agent || Math.hypot(group.position.x - x, group.position.z - z) < TOO_CLOSE),
-    );
-    for (const { group } of hidden) group.visible = false;
-    this.model.holdBefore(camera, agent, now);
-    this.renderer.clear();
-    this.renderer.render(this.model.scene, camera);
-    this.model.holdBefore(null, agent, now);
-    for (const { group } of hidden) group.visible = true;
   }
 
   private fit(): void {
@@ -142,7 +127,30 @@ export class StageView {
   }
 }
 
-function aim(camera: PerspectiveCamera, pose: Pose, pitch: number, aspect: number): void {
+/** Draw what an agent sees through a camera at its eyes. */
+export function renderThrough(
+  renderer: WebGLRenderer,
+  model: HomeModel,
+  camera: PerspectiveCamera,
+  agent: number,
+  now: number,
+): void {
+  const { x, z } = camera.position;
+  // Agents walk through each other: one's own body, and one that one stands in, would fill the picture.
+  const hidden = model.agents.filter(
+    ({ group }, index) =>
+      group.visible && (index === agent || Math.hypot(group.position.x - x, group.position.z - z) < TOO_CLOSE),
+  );
+  for (const { group } of hidden) group.visible = false;
+  model.holdBefore(camera, agent, now);
+  renderer.clear();
+  renderer.render(model.scene, camera);
+  model.holdBefore(null, agent, now);
+  for (const { group } of hidden) group.visible = true;
+}
+
+/** Put a camera at an agent's eyes. */
+export function aim(camera: PerspectiveCamera, pose: Pose, pitch: number, aspect: number): void {
   camera.position.set(pose.x, EYE_HEIGHT, pose.z);
   // A camera looks along −z; agents with yaw 0 face along +x.
   camera.rotation.set(pitch, pose.yaw - Math.PI / 2, 0);
@@ -159,7 +167,7 @@ function isShown(mesh: Mesh): boolean {
 }
 
 /** Whether the browser would draw on the processor. */
-function drawsInSoftware(): boolean {
+export function drawsInSoftware(): boolean {
   const gl = document.createElement("canvas").getContext("webgl2");
   if (gl === null) throw new Error("no WebGL");
   const info = gl.getExtension("WEBGL_debug_renderer_info");

@@ -58,7 +58,7 @@ export function forgetToken(): void {
 export function takeInvitation(): string | null {
   const fragment = window.location.hash.replace(/^#/, "");
   if (!fragment) return null;
-  window.history.replaceState(null, "", window.location.pathname);
+  window.history.replaceState(null, "", window.location.pathname + window.location.search);
   return fragment;
 }
 

@@ -1,0 +1,79 @@
+/** Above a play: the task, how it came out, who else is at it, what is saved, and the ways out. */
+
+import { h, setText } from "../dom.ts";
+import { keyCap } from "./correction_form.ts";
+import { percent } from "./decision_words.ts";
+import type { RecordedPlay } from "./messages.ts";
+
+export interface HeadCommands {
+  queue(): void;
+  undo(): void;
+  help(): void;
+  skip(): void;
+  finish(): void;
+}
+
+export class ReviewHead {
+  readonly element: HTMLElement;
+  private readonly taken = h("span", { class: "chip taken", attrs: { role: "status" } });
+  private readonly saved = h("span", { class: "chip saved", text: "Saved" });
+  private readonly errors = h("span", { class: "chip errors" });
+  private readonly undo: HTMLButtonElement;
+
+  constructor(play: RecordedPlay, commands: HeadCommands) {
+    const button = (kind: string, text: string, key: string, run: () => void): HTMLButtonElement =>
+      h("button", { class: `button ${kind} small`, attrs: { type: "button" }, on: { click: run } }, text, keyCap(key));
+    this.undo = button("plain", "Undo", "Ctrl+Z", commands.undo);
+    this.taken.hidden = true;
+    const end = play.decisions.reduce((most, { percent_complete: share }) => Math.max(most, share), 0);
+    const outcome = end >= 1 ? "Solved" : `Not solved · ${percent(end)}`;
+    this.element = h(
+      "header",
+      { class: "review-head" },
+      button("quiet", "← Queue", "Q", commands.queue),
+      h(
+        "div",
+        { class: "review-task" },
+        h(
+          "div",
+          { class: "chips" },
+          h("span", { class: end >= 1 ? "chip solved" : "chip unsolved", text: outcome }),
+          this.errors,
+          agreementChip(play.agreement),
+          this.taken,
+          this.saved,
+        ),
+        h("h1", { text: play.episode.instruction, attrs: { tabindex: -1 } }),
+      ),
+      h(
+        "nav",
+        { class: "review-tools", attrs: { "aria-label": "Commands" } },
+        this.undo,
+        button("plain", "Help", "H", commands.help),
+        button("plain", "Skip", "S", commands.skip),
+        button("primary", "Finish", "F", commands.finish),
+      ),
+    );
+  }
+
+  showTaken(by: string | null): void {
+    this.taken.hidden = by === null;
+    setText(this.taken, by === null ? "" : `${by} is here too`);
+  }
+
+  showErrors(count: number, canUndo: boolean): void {
+    setText(this.errors, count === 1 ? "1 error marked" : `${count} errors marked`);
+    this.undo.disabled = !canUndo;
+  }
+
+  showSaving(waiting: number, lost: boolean): void {
+    setText(this.saved, waiting === 0 ? "Saved" : lost ? `${waiting} not sent yet` : "Saving…");
+    this.saved.classList.toggle("pending", waiting > 0);
+    this.saved.classList.toggle("bad", waiting > 0 && lost);
+  }
+}
+
+function agreementChip(agreement: number | null): HTMLElement | null {
+  if (agreement === null) return null;
+  return h("span", { class: "chip", text: `${percent(agreement)} agreed`, attrs: { title: "Share of decisions judged alike by those who finished this play" } });
+}

@@ -1,0 +1,152 @@
+/** What is written over the home seen from above: rooms, things, and who is where, looking which way. */
+
+import type { Names } from "../acting/names.ts";
+import type { Home } from "../household/home.ts";
+import { footprint, type Vec3 } from "../wire/scene_types.ts";
+import { MARK, agentColor, css } from "./appearance.ts";
+import type { Thing } from "./home_model.ts";
+import type { ScreenPoint } from "./stage_view.ts";
+
+const INK = "#23262d";
+const FAINT_INK = "#4b505a";
+const HALO = "rgb(250 250 248 / 0.82)";
+const AGENT_HEIGHT = 1.7;
+/** Pixels a metre needs before furniture and objects are named. */
+const NAMING_SCALE = 40;
+
+export interface Labelled {
+  home: Home;
+  names: Names;
+  /** What agents are called. */
+  agents: readonly string[];
+  target: Thing | null;
+  now: number;
+}
+
+/** Write all of it; `project` says where a point of the home is on the canvas. */
+export function writeLabels(canvas: HTMLCanvasElement, project: (point: Vec3) => ScreenPoint, what: Labelled): void {
+  const { clientWidth: width, clientHeight: height } = canvas;
+  const ratio = Math.min(window.devicePixelRatio || 1, 2);
+  const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
+  const context = canvas.getContext("2d");
+  if (context === null) return;
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  const scale = Math.abs(project([1, 0, 0]).x - project([0, 0, 0]).x);
+  nameRooms(context, project, what, scale);
+  if (scale >= NAMING_SCALE) nameThings(context, project, what, scale);
+  ringTarget(context, project, what, scale);
+  what.home.agents.forEach((_, index) => drawAgent(context, project, what, index, scale));
+}
+
+function nameRooms(context: CanvasRenderingContext2D, project: (point: Vec3) => ScreenPoint, what: Labelled, scale: number): void {
+  context.font = `700 ${Math.min(17, Math.max(10, 0.2 * scale))}px system-ui, sans-serif`;
+  for (const room of what.home.episode.scene.rooms) {
+    const [x0, z0, x1, z1] = room.bounds;
+    const text = what.names.of(room.name);
+    if (context.measureText(text).width > (x1 - x0) * scale * 0.95) continue;
+    write(context, text, project([(x0 + x1) / 2, 0, (z0 + z1) / 2]), INK);
+  }
+}
+
+function nameThings(context: CanvasRenderingContext2D, project: (point: Vec3) => ScreenPoint, what: Labelled, scale: number): void {
+  const { home, names } = what;
+  context.font = `${Math.min(13, Math.max(9.5, 0.145 * scale))}px system-ui, sans-serif`;
+  home.episode.scene.furniture.forEach((piece) => {
+    const [x0, , x1] = footprint(piece);
+    const text = names.short(piece.name, piece.room);
+    // A name much wider than its thing would lie over its neighbours.
+    if (context.measureText(text).width > (x1 - x0) * scale + 26) return;
+    write(context, text, project([piece.position[0], piece.size[1], piece.position[2]]), FAINT_INK);
+  });
+  context.font = `600 ${Math.min(13, Math.max(10, 0.15 * scale))}px system-ui, sans-serif`;
+  for (const row of home.objects.values()) {
+    if (row.relation === "held" || home.concealed(row)) continue;
+    const { x, y } = project([row.x, row.y + 0.1, row.z]);
+    write(context, names.of(home.objectName(row.index)), { x, y: y + 0.1 * scale + 8 }, INK);
+  }
+}
+
+function ringTarget(context: CanvasRenderingContext2D, project: (point: Vec3) => ScreenPoint, what: Labelled, scale: number): void {
+  const { home, target } = what;
+  context.strokeStyle = css(MARK);
+  context.lineWidth = 3;
+  if (target?.kind === "object") {
+    const row = home.objects.get(target.index);
+    const holder = row?.relation === "held" ? home.poseOf(row.parent, what.now) : null;
+    if (row === undefined) return;
+    const { x, y } = project(holder === null ? [row.x, row.y, row.z] : [holder.x, 1.2, holder.z]);
+    context.beginPath();
+    context.arc(x, y, Math.max(10, 0.24 * scale), 0, 2 * Math.PI);
+    context.stroke();
+  } else if (target?.kind === "furniture") {
+    const piece = home.piece(target.index);
+    outline(context, project, footprint(piece), piece.size[1], 3);
+  } else if (target?.kind === "floor") {
+    const bounds = home.episode.scene.rooms[target.room]?.bounds;
+    if (bounds) outline(context, project, bounds, 0, -4);
+  }
+}
+
+function outline(
+  context: CanvasRenderingContext2D,
+  project: (point: Vec3) => ScreenPoint,
+  [x0, z0, x1, z1]: readonly [number, number, number, number],
+  height: number,
+  beyond: number,
+): void {
+  const a = project([x0, height, z0]);
+  const b = project([x1, height, z1]);
+  context.strokeRect(a.x - beyond, a.y - beyond, b.x - a.x + 2 * beyond, b.y - a.y + 2 * beyond);
+}
+
+function drawAgent(
+  context: CanvasRenderingContext2D,
+  project: (point: Vec3) => ScreenPoint,
+  what: Labelled,
+  index: number,
+  scale: number,
+): void {
+  const pose = what.home.poseOf(index, what.now);
+  if (pose === null) return;
+  const { x, y } = project([pose.x, AGENT_HEIGHT, pose.z]);
+  const radius = Math.min(15, Math.max(7, 0.21 * scale));
+  context.save();
+  context.translate(x, y);
+  context.rotate(-pose.yaw);
+  context.fillStyle = css(agentColor(index), 0, 0.26);
+  context.beginPath();
+  context.moveTo(0, 0);
+  context.arc(0, 0, radius * 3.4, -0.6, 0.6);
+  context.closePath();
+  context.fill();
+  context.fillStyle = css(agentColor(index));
+  context.strokeStyle = "#ffffff";
+  context.lineWidth = 2;
+  context.beginPath();
+  context.arc(0, 0, radius, 0, 2 * Math.PI);
+  context.fill();
+  context.stroke();
+  context.fillStyle = "#ffffff";
+  context.beginPath();
+  context.moveTo(radius * 0.78, 0);
+  context.lineTo(-radius * 0.3, radius * 0.5);
+  context.lineTo(-radius * 0.3, -radius * 0.5);
+  context.closePath();
+  context.fill();
+  context.restore();
+  context.font = "700 12px system-ui, sans-serif";
+  write(context, what.agents[index] ?? "", { x, y: y - radius - 9 }, INK);
+}
+
+function write(context: CanvasRenderingContext2D, text: string, { x, y }: ScreenPoint, color: string): void {
+  context.lineWidth = 3.5;
+  context.lineJoin = "round";
+  context.strokeStyle = HALO;
+  context.strokeText(text, x, y);
+  context.fillStyle = color;
+  context.fillText(text, x, y);
+}
