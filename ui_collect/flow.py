@@ -217,7 +217,7 @@ class Flow:
 
     async def _close(self, sitting: Sitting, play: LivePlay, closing: CloseReason) -> None:
         if not await self.plays.end(sitting, play, closing):
-            logger.error("play %s is not recorded yet; it is tried again at the next start", play.play_id)
+            logger.error("play %s is not recorded yet; it is tried again", play.play_id)
 
     async def _end_tutorial(self, sitting: Sitting) -> None:
         await self.labels.run(self.labels.store.tutorial_done, sitting.participant_id)

@@ -161,7 +161,7 @@ class Plays:
         """End a play from outside and wait until its record and its row are written.
 
         Returns:
-            Whether they are; if not, it is tried again at the server's next start.
+            Whether they are; if not, it is tried again until they are, at the server's next start too.
         """
         if play.opened is None and play.over is None:
             await self.open_play(sitting, play, resume=True)

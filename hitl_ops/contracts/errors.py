@@ -18,3 +18,7 @@ class UserError(Exception):
         self.what = what
         self.remedy = remedy
         super().__init__(f"{what}: {remedy}" if remedy else what)
+
+
+class CannotWrite(UserError):
+    """The disk is full or read-only, or something is in the way: once that is mended, the same again succeeds."""

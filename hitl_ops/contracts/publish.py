@@ -16,25 +16,31 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.errors import CannotWrite
 
 TEMPORARY_MARK = ".part-"
 
 
 @contextlib.contextmanager
 def disk_errors_named(path: Path) -> Iterator[None]:
-    """Turn 'disk full', 'read-only' and 'permission denied' into one clear line about ``path``."""
+    """Turn 'disk full', 'read-only' and 'permission denied' into one clear line about ``path``.
+
+    Raises:
+        CannotWrite: instead of the operating system's error.
+    """
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
+            raise CannotWrite(
                 f"disk full while writing '{path}'", "free space and run again; nothing was half-written"
             ) from None
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise UserError(f"cannot write '{path}'", "check its permissions, or set FLYWHEEL_HOME elsewhere") from None
+            raise CannotWrite(
+                f"cannot write '{path}'", "check its permissions, or set FLYWHEEL_HOME elsewhere"
+            ) from None
         if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
-            raise UserError(
+            raise CannotWrite(
                 f"cannot write '{path}': '{error.filename}' is in the way", "move it, or name another place"
             ) from None
         raise
@@ -48,7 +54,7 @@ def publishing(path: str | Path) -> Iterator[Path]:
     temporary is removed and ``path`` stays as it was.
 
     Raises:
-        UserError: the disk is full or the place cannot be written.
+        CannotWrite: the disk is full or the place cannot be written.
     """
     target = Path(path)
     temporary = target.with_name(f"{target.name}{TEMPORARY_MARK}{secrets.token_hex(4)}")

@@ -154,9 +154,12 @@ class DecisionServer:
         # The first pass is slow and tells whether the weights work at all.
         policy.decide(Observation(agent=0, role="ai", instruction="", prompt="<act>", admissible=["Wait[]", "Done[]"]))
         policy.forget(lambda _: True)
+        # The policy there is from the beginning is no news: whoever started this has named it.
+        news = self._policy is not None or bool(self._error)
         self._policy, self._error, self._refused = policy, "", None
         self._figures.swaps += 1
-        print(f"decisions: {policy.policy_id} serves ({self._source})", file=sys.stderr, flush=True)
+        if news:
+            print(f"decisions: {policy.policy_id} serves ({self._source})", file=sys.stderr, flush=True)
 
     # --- deciding -----------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """The process that writes the records of what is over: it replays logs, which takes seconds that no worker has.
 
-Run by the pool as ``python -m ui_collect.simulation.records``; one thing after another, at the lowest priority.
+Run by the pool as ``python -m ui_collect.simulation.records``; one thing after another, at the lowest priority. What
+cannot be written because the disk is full is tried again until it can, and answered only then.
 """
 
 from __future__ import annotations
@@ -8,15 +9,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import select
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.errors import CannotWrite, UserError
 from hitl_ops.contracts.publish import sweep_temporaries
 from hitl_ops.contracts.store import Store
 from hitl_ops.records.session_log import closed_log_path, log_path
@@ -25,8 +27,12 @@ from hitl_ops.serving.child_process import end_with_parent
 from hitl_ops.serving.wire import MessageBuffer, WireError, pack
 from ui_collect.simulation.messages import RECORD_MESSAGES, ClosePlayRecord, EndSession, PlayEvent, Stop
 
+RETRY_S = 10.0
+"""Seconds between two tries to write what could not be written."""
 _CHUNK = 2**16
 _NICE = 10
+
+Asked = ClosePlayRecord | EndSession
 
 
 def close_record(asked: ClosePlayRecord, store: Store) -> str:
@@ -57,8 +63,15 @@ def end_session(asked: EndSession, store: Store) -> str:
 
 
 def _outcome(work: Callable[[], str]) -> dict[str, str]:
+    """What became of a piece of work.
+
+    Raises:
+        CannotWrite: nothing yet: it is to be tried again.
+    """
     try:
         return {"record": work(), "error": ""}
+    except CannotWrite:
+        raise
     except UserError as error:
         return {"record": "", "error": str(error)}
     except Exception as error:
@@ -66,26 +79,99 @@ def _outcome(work: Callable[[], str]) -> dict[str, str]:
         return {"record": "", "error": f"{type(error).__name__}: {error}"}
 
 
-def serve(connection: socket.socket, store: Store) -> None:
-    """Do what is asked until told to stop, or until the web server has gone."""
-    buffer = MessageBuffer()
-    while data := connection.recv(_CHUNK):
-        for message in buffer.feed(data):
-            event = _answer(RECORD_MESSAGES.validate_python(message), store)
-            if event is None:
+class Records:
+    """Does what it is asked for, in the order it was asked, as far as there is room on the disk.
+
+    Args:
+        store: where the logs lie.
+        answer: told what became of each thing, once it is done or known to be hopeless.
+    """
+
+    def __init__(self, store: Store, answer: Callable[[PlayEvent], None]) -> None:
+        self._store = store
+        self._answer = answer
+        self._unwritten: dict[str, Asked] = {}
+        self._told = ""
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is something that could not be written yet."""
+        return bool(self._unwritten)
+
+    def take(self, asked: Asked) -> None:
+        """Do something, or have it wait: for room, or for its session's plays that wait for it."""
+        if self._comes_later(asked) or not self._done(asked):
+            self._unwritten[_name(asked)] = asked
+
+    def try_again(self) -> None:
+        """Try what waits, until the first that still cannot be written, which then comes last."""
+        for name, asked in list(self._unwritten.items()):
+            if self._comes_later(asked):
+                continue
+            del self._unwritten[name]
+            if not self._done(asked):
+                self._unwritten[name] = asked
                 return
-            connection.sendall(pack([event]))
+        if not self._unwritten:
+            self._told = ""
+            print("records that waited are written", file=sys.stderr, flush=True)
+
+    def _comes_later(self, asked: Asked) -> bool:
+        """Whether it is a session's end, and a play of it waits."""
+        return isinstance(asked, EndSession) and any(
+            isinstance(waiting, ClosePlayRecord) and waiting.session_id == asked.session_id
+            for waiting in self._unwritten.values()
+        )
+
+    def _done(self, asked: Asked) -> bool:
+        try:
+            if isinstance(asked, ClosePlayRecord):
+                event = PlayEvent(asked.play_id, "closed", _outcome(lambda: close_record(asked, self._store)))
+            else:
+                event = PlayEvent(asked.session_id, "session_closed", _outcome(lambda: end_session(asked, self._store)))
+        except CannotWrite as error:
+            if error.what != self._told:
+                self._told = error.what
+                print(f"records wait and are tried again: {error}", file=sys.stderr, flush=True)
+            return False
+        self._answer(event)
+        return True
 
 
-def _answer(asked: Any, store: Store) -> PlayEvent | None:
-    match asked:
-        case ClosePlayRecord():
-            return PlayEvent(asked.play_id, "closed", _outcome(lambda: close_record(asked, store)))
-        case EndSession():
-            return PlayEvent(asked.session_id, "session_closed", _outcome(lambda: end_session(asked, store)))
-        case Stop():
-            return None
-    raise WireError(f"nobody asks {type(asked).__name__} of the process that keeps records")
+def _name(asked: Asked) -> str:
+    return asked.play_id if isinstance(asked, ClosePlayRecord) else asked.session_id
+
+
+def serve(connection: socket.socket, store: Store, retry_s: float = RETRY_S) -> None:
+    """Do what is asked until told to stop, or until the web server has gone.
+
+    What waits for room then is done at the web server's next start.
+
+    Args:
+        connection: to the web server.
+        store: where the logs lie.
+        retry_s: seconds between two tries to write what could not be written.
+    """
+    records = Records(store, lambda event: connection.sendall(pack([event])))
+    buffer = MessageBuffer()
+    due = 0.0
+    while True:
+        if records.waits and time.monotonic() >= due:
+            records.try_again()
+            due = time.monotonic() + retry_s
+        patience = max(0.0, due - time.monotonic()) if records.waits else None
+        if not select.select([connection], [], [], patience)[0]:
+            continue
+        data = connection.recv(_CHUNK)
+        if not data:
+            return
+        for message in buffer.feed(data):
+            asked = RECORD_MESSAGES.validate_python(message)
+            if isinstance(asked, Stop):
+                return
+            if not records.waits:
+                due = time.monotonic() + retry_s
+            records.take(asked)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -138,10 +138,12 @@ class Worker:
             asked = WORKER_MESSAGES.validate_python(message)
         except ValidationError as error:
             first = error.errors()[0]
-            _say(f"a message is refused: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+            reason = f"a message is refused: {'.'.join(map(str, first['loc']))}: {first['msg']}"
             play_id = message.get("play_id") if isinstance(message, dict) else None
             if isinstance(play_id, str) and (play_id in self._plays or play_id in self._opening):
-                self._send(play_id, "error", {"code": "bad_message", "message": "The message was not understood."})
+                self._send(play_id, "error", {"code": "bad_message", "message": reason})
+            else:
+                _say(reason)
             return
         if isinstance(asked, Stop):
             self._stopping = True
@@ -198,7 +200,6 @@ class Worker:
 
     def _not_opened(self, play_id: str, reason: str) -> None:
         del self._opening[play_id]
-        _say(f"play {play_id} cannot be opened: {reason}")
         self._send(play_id, "error", {"code": "cannot_open", "message": reason})
 
     def _opened(self, opened: OpenedPlay) -> None:
@@ -227,13 +228,16 @@ class Worker:
         self._closing.add(play.play_id)
 
         def chore() -> Callable[[], None]:
+            told = ""
             while True:
                 try:
                     play.log.close()
                     return lambda: self._closed(play)
                 except UserError as error:
                     # The disk is full: what happened is kept until there is room, unless this process is ended.
-                    _say(str(error))
+                    if str(error) != told:
+                        told = str(error)
+                        _say(told)
                     if self._stopping:
                         return lambda: None
                     time.sleep(_STATS_EVERY_S)
@@ -251,7 +255,6 @@ class Worker:
     def _broken(self, play: Play) -> None:
         """A defect in one play ends that play and no other."""
         traceback.print_exc()
-        _say(f"play {play.play_id} is given up")
         try:
             play.close("server")
         except Exception:
