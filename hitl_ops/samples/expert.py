@@ -23,6 +23,7 @@ from hitl_ops.contracts.preference_pair import PreferencePair
 from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.contracts.sample import ACTION_MARKER, END_OF_ACTION, Sample
 from hitl_ops.records.traces import Trace, read_trace
+from hitl_ops.rollouts.partner_decisions import OVERRIDE
 from hitl_ops.samples.parquet import write_samples
 from hitl_ops.samples.preference_pairs import write_preference_pairs
 from hitl_ops.worlds.household.tools import SUCCESS
@@ -38,7 +39,7 @@ DROPPED = Literal[
     "held for right",
     "too few agree",
     "no such decision",
-    "not the partner's",
+    "not the policy's",
     "other prompt",
     "other action",
     "not admissible",
@@ -276,8 +277,8 @@ def _unfit(opinion: Opinion, decisions: dict[int, Decision], index: int) -> DROP
     decision = decisions.get(index if opinion.done_instead is None else opinion.done_instead)
     if decision is None:
         return "no such decision"
-    if decision.role != "ai":
-        return "not the partner's"
+    if decision.role != "ai" or (decision.stats.get(OVERRIDE) and not opinion.in_play):
+        return "not the policy's"
     if prompt_hash(decision.prompt) != opinion.prompt_hash or not decision.prompt.endswith(ACTION_MARKER):
         return "other prompt"
     done = opinion.original if opinion.done_instead is None else opinion.corrected

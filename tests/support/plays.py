@@ -113,12 +113,26 @@ class Player:
                     return answer.response
             self.run(1)
 
-    def decide(self, action: str, asked_tick: int | None = None) -> None:
+    def decide(self, action: str, asked_tick: int | None = None, stats: dict[str, float] | None = None) -> None:
         """Have the partner's policy reply."""
         asked = self.session.asked_tick if asked_tick is None else asked_tick
         self._happens(
-            DecisionEvent(**self._place(), action=action, policy_id="policy-1", latency_ms=5.0, asked_tick=asked or 0)
+            DecisionEvent(
+                **self._place(),
+                action=action,
+                policy_id="policy-1",
+                latency_ms=5.0,
+                stats=stats or {},
+                asked_tick=asked or 0,
+            )
         )
+
+    def partner_does(self, action: str, probability: float | None = None) -> str:
+        """Have the partner's policy choose an action, and wait for its end; returns the world's answer."""
+        self.decide(action, stats={} if probability is None else {"logprob": math.log(probability)})
+        while self.session.partner_status().status == "acting":
+            self.run(1)
+        return self.session.partner_status().response
 
     def override(self, action: str, decision_index: int = -1) -> None:
         """Decide for the partner."""
