@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.contracts.publish import publish_bytes, publish_json
+from hitl_ops.contracts.publish import TEMPORARY_MARK, publish_bytes, publish_json
 from hitl_ops.evaluation.evaluate import read_evaluation
 from hitl_ops.evaluation.intervals import PairedDifference, paired_difference, share_at_least
 from hitl_ops.evaluation.metrics import EpisodeScore
@@ -169,6 +169,8 @@ def write_gate(folder: Path, verdict: GateVerdict) -> Path:
     """
     from hitl_ops.evaluation.plots import gate_verdict
 
+    for left in folder.glob(f"gate.*{TEMPORARY_MARK}*"):
+        left.unlink(missing_ok=True)  # of somebody who was killed here
     # The picture first: where there is a verdict, there is its picture.
     publish_bytes(folder / GATE_PLOT, gate_verdict(verdict))
     publish_json(folder / GATE_FILE, verdict)

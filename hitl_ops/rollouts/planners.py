@@ -11,6 +11,7 @@ from pydantic import Field
 from hitl_ops.contracts.config import StrictConfig, parse_config
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.planner import Planner
+from hitl_ops.contracts.policy_card import PolicyCard
 from hitl_ops.contracts.store import Store
 
 PlannerKind = Literal["oracle", "openai", "local", "policy"]
@@ -61,6 +62,17 @@ def planner_fingerprint(config: PlannerConfig) -> str:
         return json.dumps(json.loads(card.read_text(encoding="utf-8")), sort_keys=True)
     except (OSError, ValueError) as error:
         raise UserError(f"policy card '{card}' is corrupt ({error})", "train the policy again, or restore it") from None
+
+
+def planner_name(config: PlannerConfig) -> str:
+    """Names the planner where it cannot be asked itself: a policy by its id, every other by its kind.
+
+    Raises:
+        UserError: the policy folder is missing or has no card.
+    """
+    if config.kind != "policy":
+        return config.kind
+    return PolicyCard.model_validate_json(planner_fingerprint(config)).policy_id
 
 
 def make_planner(config: PlannerConfig, work_folder: Path, *, threads: int = 1) -> Planner:

@@ -29,7 +29,7 @@ from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.contracts.publish import disk_errors_named, publish_json, publish_text, sweep_temporaries
 from hitl_ops.experts.llm_ledger import BudgetExhausted
 from hitl_ops.records.traces import read_trace, trace_path, write_trace
-from hitl_ops.rollouts.planners import PlannerConfig, make_planner, planner_fingerprint
+from hitl_ops.rollouts.planners import PlannerConfig, make_planner, planner_fingerprint, planner_name
 from hitl_ops.rollouts.play import play_episode
 
 CRASH_TRIES = 2
@@ -259,7 +259,7 @@ def _play_one(episode: Episode, planner: Planner, config: RolloutConfig, out: Pa
 
 def _record_crash(episode: Episode, config: RolloutConfig, out: Path) -> None:
     """An episode that crashes every time is a failure with a trace that says so, never a gap."""
-    policy = config.planner.kind
+    policy = planner_name(config.planner)
     header = EpisodeHeader(
         episode_id=episode.episode_id,
         scene_id=episode.scene_id,

@@ -20,6 +20,7 @@ PROVENANCE_FILE = "provenance.parquet"
 Row = dict[str, Any]
 _OF_PEOPLE = ("human_gold", "expert")
 _TRACE = ".jsonl.gz"
+_REMEDY = "publish the policy again: materialise planner_policy"
 COLUMNS = ["sample_id", "source", "iteration", "episode_id", "trace", "step", "policy_id", "label_id", "weight"]
 
 
@@ -48,12 +49,18 @@ def read_provenance(folder: Path) -> pa.Table:
     """The provenance of the policy in a folder.
 
     Raises:
-        UserError: it is missing (policies published by an earlier version have none) or damaged.
+        UserError: it is missing (policies that an earlier version published have none) or damaged.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     file = folder / PROVENANCE_FILE
     if not file.is_file():
-        raise UserError(f"policy '{folder}' has no {PROVENANCE_FILE}", "publish it again: materialise planner_policy")
-    return read_sample_table(file, COLUMNS)
+        raise UserError(f"policy '{folder}' has no {PROVENANCE_FILE}", _REMEDY)
+    try:
+        return pq.read_table(file, columns=COLUMNS, page_checksum_verification=True)
+    except (pa.ArrowException, OSError, ValueError) as error:  # a damaged footer fails in many ways
+        raise UserError(f"provenance '{file}' is corrupt ({' '.join(str(error).split())[:200]})", _REMEDY) from None
 
 
 def play_of(row: Row) -> str:

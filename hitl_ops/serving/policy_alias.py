@@ -285,8 +285,9 @@ def _point(store: Store, program: str, alias: Alias, to: RegisteredPolicy) -> No
 def _client(store: Store) -> MlflowClient:
     from mlflow import MlflowClient
 
-    if store.mlflow_uri.startswith(_SQLITE):
-        Path(store.mlflow_uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    from hitl_ops.training.mlflow_database import prepare_mlflow_database
+
+    prepare_mlflow_database(store.mlflow_uri)
     return MlflowClient(tracking_uri=store.mlflow_uri, registry_uri=store.mlflow_uri)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.training.mlflow_database import prepare_mlflow_database
 
 
 class Tracker(Protocol):
@@ -59,8 +60,7 @@ class MlflowTracker:
         import mlflow
         from mlflow.exceptions import MlflowException
 
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        prepare_mlflow_database(uri)
         try:
             self._client = mlflow.MlflowClient(tracking_uri=uri)
             known = self._client.get_experiment_by_name(experiment)

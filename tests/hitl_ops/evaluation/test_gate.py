@@ -92,7 +92,7 @@ def test_what_may_be_lost_is_configured(evaluated: Evaluated, changes: dict[str,
     assert verdict.promote is promote
     if not changes:
         assert verdict.probability_not_worse == pytest.approx(0.9**10, abs=0.03)
-        assert "+0.0" not in verdict.reason and "-10.0 points" in verdict.reason
+        assert "90.0% against 100.0% success on 10 episodes" in verdict.reason and "-10.0 points" in verdict.reason
 
 
 @pytest.mark.parametrize(

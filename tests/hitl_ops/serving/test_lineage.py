@@ -153,7 +153,7 @@ def test_an_ancestor_without_provenance_is_named_not_hidden(taught: Taught) -> N
     register(store, "planner", 0)  # as an earlier version left it
     found = of(taught, 1)
     assert [step.samples for step in found.chain] == [10, None]
-    with pytest.raises(UserError, match=r"has no provenance\.parquet: publish it again"):
+    with pytest.raises(UserError, match=r"has no provenance\.parquet: publish the policy again"):
         of(taught, 0)
 
 
