@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import threading
@@ -183,8 +184,7 @@ def _open_sqlite(url: URL) -> Engine:
     path = Path(url.database or "").expanduser()
     with disk_errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # It holds what people told: for its owner alone, the files SQLite puts beside it included.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        _make_private(path)
     engine = create_engine(
         url.set(database=str(path)),
         connect_args={"timeout": LOCK_TIMEOUT_S, "check_same_thread": False},
@@ -211,6 +211,24 @@ def _open_sqlite(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _make_private(path: Path) -> None:
+    """Make the file: it holds what people told, so it is for its owner alone, and so is what SQLite puts beside it.
+
+    A file that is there is never opened here. SQLite's locks are the process's: closing any descriptor of the file
+    drops those of every other connection of this process, and the next process to leave then takes itself for the
+    last one and removes the log that these still write to.
+
+    Raises:
+        OSError: it cannot be made, or not be written.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:

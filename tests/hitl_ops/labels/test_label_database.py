@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -218,6 +220,30 @@ def test_sqlite_file_is_durable_strict_and_private(tmp_path: Path) -> None:
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in file.parent.iterdir()}
     assert modes == dict.fromkeys(("labels.db", "labels.db-wal", "labels.db-shm"), 0o600)
     store.close()
+
+
+def test_a_process_may_open_the_file_twice_while_others_come_and_go(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'labels.db'}"
+    script = (
+        "import sys; from hitl_ops.labels.label_store import LabelStore; store = LabelStore.open(sys.argv[1]);"
+        " store.create_invitation('planner', 0); print(len(store.invitations())); store.close()"
+    )
+
+    def another_process() -> int:
+        done = subprocess.run([sys.executable, "-c", script, url], capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    first = LabelStore.open(url)
+    first.create_invitation("planner", 0)
+    second = LabelStore.open(url)
+    # It leaves last but two, and must not take itself for the last.
+    assert another_process() == 2
+    first.create_invitation("planner", 0)
+    assert another_process() == 4
+    assert len(first.invitations()) == len(second.invitations()) == 4
+    first.close()
+    second.close()
+    assert another_process() == 5
 
 
 def test_locked_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
