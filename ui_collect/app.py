@@ -16,7 +16,6 @@ from ui_collect.annotate.routes import annotation_routes
 from ui_collect.app_errors import answer_errors
 from ui_collect.flow import Flow
 from ui_collect.http_messages import Availability, JoinAnswer, JoinRequest
-from ui_collect.label_calls import LabelCalls
 from ui_collect.limits import AddressLimit
 from ui_collect.live_socket import LiveSockets
 from ui_collect.overview import OverviewPage
@@ -54,28 +53,25 @@ def collection_app(
     answer_errors(app)
     _people_routes(app, settings, flow, sockets)
     app.include_router(admin_routes(settings, access, flow.labels, overview))
-    app.include_router(annotation_routes(desk, settings, flow.labels))
+    app.include_router(annotation_routes(desk, settings))
     if pages is not None:
         page_routes(app, pages, {"/": INDEX_PAGE, "/join": INDEX_PAGE, "/annotate": ANNOTATE_PAGE})
     return guarded(app, settings, log)
 
 
-def annotation_app(
-    settings: WebSettings, *, desk: AnnotationDesk, labels: LabelCalls, pages: PageFiles | None, log: AccessLog
-) -> ASGIApp:
+def annotation_app(settings: WebSettings, *, desk: AnnotationDesk, pages: PageFiles | None, log: AccessLog) -> ASGIApp:
     """The annotation page alone, behind the same guards.
 
     Args:
         settings: the server's.
         desk: where annotators look at what was played.
-        labels: the label store.
         pages: the built pages; None serves the API alone.
         log: where requests are noted.
     """
     app = FastAPI(title="Flywheel annotation", docs_url=None, redoc_url=None, openapi_url=None)
     answer_errors(app)
     _health_route(app)
-    app.include_router(annotation_routes(desk, settings, labels))
+    app.include_router(annotation_routes(desk, settings))
     if pages is not None:
         page_routes(app, pages, {"/": ANNOTATE_PAGE, "/annotate": ANNOTATE_PAGE})
     return guarded(app, settings, log)

@@ -147,7 +147,7 @@ class _Server:
         self._presence = Presence(self._flow, store)
         self._log = AccessLog(store.collection / "access.jsonl")
         self._sockets = LiveSockets(settings, self._presence, self._log)
-        self._desk = AnnotationDesk(store, settings.annotation, self._labels)
+        self._desk = AnnotationDesk(store, settings.annotation, labels)
         self._lag = LoopLag()
         tls = settings.certificate is not None
         self._app = collection_app(

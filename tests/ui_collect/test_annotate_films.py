@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
@@ -97,6 +98,20 @@ def test_the_process_makes_a_film_once_and_says_what_it_cannot_make(tmp_path: Pa
     file.unlink()
     assert make_film(asked, store, cache) == ("made", ""), "what is there is not made again"
     assert not list(cache.folder.glob("*.part-*"))
+
+
+def test_a_damaged_play_is_thrown_away(tmp_path: Path) -> None:
+    cache = FilmCache(tmp_path / "films", 2**20)
+    kept = play_again(read_session_log(recorded(tmp_path / "logs")))
+    for damage in (lambda content: content[:-20], lambda content: b"nothing", lambda content: gzip.compress(b"{}")):
+        cache.keep(*kept)
+        (file,) = cache.folder.glob("*.json.gz")
+        file.write_bytes(damage(file.read_bytes()))
+        with pytest.raises(FileNotFoundError):
+            cache.play(PLAY)
+        assert not cache.holds(PLAY) and not list(cache.folder.iterdir())
+    cache.keep(*kept)
+    assert cache.play(PLAY) == kept[0]
 
 
 def test_what_was_not_looked_at_longest_goes_first(tmp_path: Path) -> None:

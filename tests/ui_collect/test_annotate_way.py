@@ -316,7 +316,7 @@ def test_every_refusal_is_one_clear_line(
         decision = next(one["index"] for one in shown["decisions"] if one["role"] == "human")
     if changes.pop("elsewhere", False):
         changes["play"] = place.elsewhere.id
-    answer = eva.ask("POST", "labels", json=marking(play, decision, action, **changes))
+    answer = eva.ask("POST", "labels", json={**marking(play, decision, action), **changes})
     body = answer.json()
     assert answer.status_code == status and set(body) == {"code", "message"}
     assert body["message"].startswith(said) and "\n" not in body["message"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.exceptions import HTTPException
 
 from hitl_ops.contracts.action import Action
 from hitl_ops.contracts.correction import AnnotationFinished, DecisionCorrection, PlayReview, prompt_hash
 from hitl_ops.contracts.store import Store
 from hitl_ops.labels.errors import LabelConflict
+from hitl_ops.labels.label_store import LabelStore
 from hitl_ops.labels.opinions import (
     Opinions,
     PlayOpinions,
@@ -24,12 +27,9 @@ from ui_collect.annotate.messages import (
     Filter,
     FinishAnswer,
     JoinAnswer,
-    Mark,
     MarkAnswer,
     MarkRequest,
     OpenAnswer,
-    OthersMark,
-    OthersReview,
     PlayAnswer,
     PlayDecision,
     PlayState,
@@ -38,12 +38,12 @@ from ui_collect.annotate.messages import (
     Review,
     ReviewAnswer,
     ReviewRequest,
-    Reviews,
 )
 from ui_collect.annotate.play_queue import NOT_RANKED, Candidate, PlayQueue
 from ui_collect.annotate.reviewed_play import ReviewedDecision, ReviewedPlay
 from ui_collect.annotate.settings import AnnotationSettings
 from ui_collect.annotate.standing import Standing
+from ui_collect.annotate.what_people_say import marked_by, marks, reviews
 from ui_collect.label_calls import LabelCalls
 
 _NO_SUCH_PLAY = "There is no such play in your iteration."
@@ -52,7 +52,7 @@ _NO_SUCH_DECISION = "There is no such decision in this play."
 
 class AnnotationDesk:
     """Everything behind the annotation page's requests. Waits for databases, disks and replays in other threads and
-    processes, never on the event loop.
+    processes, never on the event loop; the threads are its own, so that nobody who plays waits for an annotator.
 
     Args:
         store: where everything lies.
@@ -60,18 +60,19 @@ class AnnotationDesk:
         labels: the label store.
     """
 
-    def __init__(self, store: Store, settings: AnnotationSettings, labels: LabelCalls) -> None:
+    def __init__(self, store: Store, settings: AnnotationSettings, labels: LabelStore) -> None:
         self.settings = settings
-        self._labels = labels
-        self._store = labels.store
-        self._queue = PlayQueue(store, labels.store)
-        self._standing = Standing(store, labels.store)
-        self._films = FilmService(store, settings, labels)
+        self.calls = LabelCalls(labels)
+        self._store = labels
+        self._queue = PlayQueue(store, labels)
+        self._standing = Standing(store, labels)
+        self._films = FilmService(store, settings, self.calls)
         self._claims = Claims(settings.lease_s)
 
     async def stop(self) -> None:
-        """End what makes films; the label store is its owner's to close."""
+        """End what makes films, and the threads."""
         await self._films.stop()
+        await asyncio.to_thread(self.calls.close)
 
     # --- coming in ----------------------------------------------------------------------------------------
 
@@ -81,7 +82,7 @@ class AnnotationDesk:
         Raises:
             InvitationRefused: it lets nobody in.
         """
-        admitted = await self._labels.run(self._store.admit_annotator, token, name)
+        admitted = await self.calls.run(self._store.admit_annotator, token, name)
         annotator = admitted.annotator
         return JoinAnswer(
             token=admitted.token,
@@ -93,13 +94,13 @@ class AnnotationDesk:
 
     async def annotator(self, token: str) -> Annotator | None:
         """Whom a token belongs to."""
-        return await self._labels.run(self._store.annotator_by_token, token)
+        return await self.calls.run(self._store.annotator_by_token, token)
 
     # --- looking ------------------------------------------------------------------------------------------
 
     async def queue(self, me: Annotator, which: Filter, chosen: list[str]) -> QueueAnswer:
         """The plays there are to look at."""
-        return await self._labels.run(self._listed, me, which, set(chosen))
+        return await self.calls.run(self._listed, me, which, set(chosen))
 
     def _listed(self, me: Annotator, which: Filter, chosen: set[str]) -> QueueAnswer:
         said = self._standing.opinions(me.program, me.iteration)
@@ -148,7 +149,7 @@ class AnnotationDesk:
     async def alive(self, me: Annotator, play_id: str, seconds: float) -> OpenAnswer:
         """Hold on to a play; the seconds of attention are kept with the annotator."""
         await self._play(me, play_id)
-        await self._labels.run(self._store.annotator_active, me.id, seconds)
+        await self.calls.run(self._store.annotator_active, me.id, seconds)
         return self._taken(me, play_id)
 
     def _taken(self, me: Annotator, play_id: str) -> OpenAnswer:
@@ -162,15 +163,15 @@ class AnnotationDesk:
         Raises:
             HTTPException: 404: there is none, it is not finished, it was withdrawn, or it is another iteration's.
         """
-        play = await self._labels.run(self._store.finished_play, me.program, me.iteration, play_id)
-        if play is None or not play.record_file:
+        play = await self.calls.run(self._store.finished_play, me.program, me.iteration, play_id)
+        if play is None:
             raise HTTPException(404, _NO_SUCH_PLAY)
         return play
 
     async def show(self, me: Annotator, play_id: str) -> PlayAnswer:
         """A play with everything that is said about it."""
         reviewed = await self._films.play(await self._play(me, play_id), me)
-        return await self._labels.run(self._shown, me, reviewed)
+        return await self.calls.run(self._shown, me, reviewed)
 
     def _shown(self, me: Annotator, reviewed: ReviewedPlay) -> PlayAnswer:
         said = opinions_of_play(self._store, reviewed.play_id)
@@ -179,7 +180,7 @@ class AnnotationDesk:
         worth = set(ranked.decisions_worth_a_look) if ranked is not None else set()
         decisions = []
         for decision in reviewed.decisions:
-            mine, others = _marks(said, decision.index, me, names)
+            mine, others = marks(said, decision.index, me, names)
             shown = decision.model_dump(exclude={"prompt"})
             decisions.append(
                 PlayDecision(**shown, worth_a_look=decision.index in worth, mine=mine, others=others)
@@ -193,7 +194,7 @@ class AnnotationDesk:
             ticks=reviewed.ticks,
             ticks_per_second=reviewed.ticks_per_second,
             decisions=decisions,
-            review=_reviews(said, me, names),
+            review=reviews(said, me, names),
             agreement=alike,
             taken_by=claim.name if claim is not None and claim.annotator != me.id else None,
         )
@@ -230,7 +231,7 @@ class AnnotationDesk:
             policy_id=decision.policy_id,
             prompt_hash=prompt_hash(decision.prompt),
         )
-        answer = await self._labels.run(self._keep_mark, me, asked, value)
+        answer = await self.calls.run(self._keep_mark, me, asked, value)
         self._claims.take(play.id, me.id, me.display_name)
         return answer
 
@@ -247,9 +248,9 @@ class AnnotationDesk:
             decision_index=asked.decision,
         )
         said = opinions_of_play(self._store, asked.play)
-        mine, others = _marks(said, asked.decision, me, self._names(me))
+        mine, others = marks(said, asked.decision, me, self._names(me))
         return MarkAnswer(
-            label_id=label.id, decision=asked.decision, mine=mine, others=others, corrections=_marked_by(me, said)
+            label_id=label.id, decision=asked.decision, mine=mine, others=others, corrections=marked_by(me, said)
         )
 
     async def review(self, me: Annotator, asked: ReviewRequest) -> ReviewAnswer:
@@ -260,7 +261,7 @@ class AnnotationDesk:
             LabelConflict: the key was used for something else.
         """
         play = await self._play(me, asked.play)
-        label = await self._labels.run(self._keep_review, me, asked)
+        label = await self.calls.run(self._keep_review, me, asked)
         self._claims.give_back(play.id, me.id)
         kept = PlayReview.model_validate(label.value)
         return ReviewAnswer(label_id=label.id, mine=Review(status=kept.status, errors=kept.errors))
@@ -279,7 +280,7 @@ class AnnotationDesk:
             iteration=me.iteration,
             annotator=me.id,
             client_key=asked.key,
-            value=PlayReview(status=asked.status, errors=_marked_by(me, said)).model_dump(mode="json"),
+            value=PlayReview(status=asked.status, errors=marked_by(me, said)).model_dump(mode="json"),
             seconds=asked.seconds,
             episode_play_id=asked.play,
             target=review_target(asked.play),
@@ -291,7 +292,7 @@ class AnnotationDesk:
         Raises:
             LabelConflict: the key was used for something else.
         """
-        label = await self._labels.run(
+        label = await self.calls.run(
             self._store.add_label,
             "verdict",
             program=me.program,
@@ -307,11 +308,11 @@ class AnnotationDesk:
 
     async def figures(self, me: Annotator) -> Figures:
         """How far the iteration's annotation is."""
-        return await self._labels.run(self._counted, me)
+        return await self.calls.run(self._counted, me)
 
     def _counted(self, me: Annotator) -> Figures:
         said = self._standing.opinions(me.program, me.iteration)
-        plays = self._queue.plays(me.program, me.iteration)
+        plays = {one.play.id: one.play for one in self._queue.candidates(me.program, me.iteration)}
         alike = self._standing.agreement(said, plays)
         about = [said.plays[play_id] for play_id in plays if play_id in said.plays]
         return Figures(
@@ -323,7 +324,7 @@ class AnnotationDesk:
             kappa=alike.kappa,
             target=self.settings.target,
             my_reviewed=sum(me.id in one.reviews for one in about),
-            my_corrections=sum(_marked_by(me, one) for one in about),
+            my_corrections=sum(marked_by(me, one) for one in about),
             my_seconds=self._store.label_seconds(me.id),
             annotators=len(self._names(me)),
             finished=bool(said.closed_by),
@@ -353,38 +354,3 @@ def _right_action(asked: MarkRequest, decision: ReviewedDecision) -> str:
     if action == decision.action:
         raise HTTPException(422, "That is what the partner did. Choose another action, or take the mark back.")
     return action
-
-
-def _marks(
-    said: PlayOpinions, index: int, me: Annotator, names: dict[str, str]
-) -> tuple[Mark | None, list[OthersMark]]:
-    """What one says about a decision, and what others do; what was decided in the play itself is left out."""
-    mine: Mark | None = None
-    others = []
-    for annotator, opinion in said.decisions.get(index, {}).items():
-        if opinion.in_play or not opinion.corrected:
-            continue
-        if annotator == me.id:
-            mine = Mark(corrected=opinion.corrected, reason=opinion.reason)
-        else:
-            name = names.get(annotator, annotator)
-            others.append(OthersMark(corrected=opinion.corrected, reason=opinion.reason, annotator=name))
-    return mine, others
-
-
-def _marked_by(me: Annotator, said: PlayOpinions) -> int:
-    """How many decisions of a play one has marked."""
-    opinions_of_mine = (about.get(me.id) for about in said.decisions.values())
-    return sum(opinion is not None and bool(opinion.corrected) and not opinion.in_play for opinion in opinions_of_mine)
-
-
-def _reviews(said: PlayOpinions, me: Annotator, names: dict[str, str]) -> Reviews:
-    mine = said.reviews.get(me.id)
-    return Reviews(
-        mine=Review(status=mine.status, errors=mine.errors) if mine is not None else None,
-        others=[
-            OthersReview(status=review.status, errors=review.errors, annotator=names.get(annotator, annotator))
-            for annotator, review in said.reviews.items()
-            if annotator != me.id
-        ],
-    )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import logging
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from hitl_ops.contracts.publish import TEMPORARY_MARK, publish_bytes
 from hitl_ops.contracts.store import Store
 from hitl_ops.labels.tokens import is_id
 from ui_collect.annotate.reviewed_play import ReviewedPlay
+
+logger = logging.getLogger(__name__)
 
 # In the names, so that what an older version made is made anew instead of misread.
 _FILM_SUFFIX, _PLAY_SUFFIX = ".film-1.gz", ".play-1.json.gz"
@@ -69,12 +73,20 @@ class FilmCache:
         return self._files(play_id)[0].read_bytes()
 
     def play(self, play_id: str) -> ReviewedPlay:
-        """A play.
+        """A play; one that is damaged is thrown away, with its film, to be made anew.
 
         Raises:
             FileNotFoundError: it is not there, or not any more.
         """
-        return ReviewedPlay.model_validate_json(gzip.decompress(self._files(play_id)[1].read_bytes()))
+        files = self._files(play_id)
+        content = files[1].read_bytes()
+        try:
+            return ReviewedPlay.model_validate_json(gzip.decompress(content))
+        except (OSError, EOFError, zlib.error, ValueError) as error:
+            logger.error("'%s' is damaged and made anew: %s", files[1], str(error).splitlines()[0])
+            for file in files:
+                file.unlink(missing_ok=True)
+            raise FileNotFoundError(files[1]) from None
 
     def _trim(self, spared: str) -> None:
         files = []

@@ -57,14 +57,6 @@ class PlayQueue:
         self._orders: OrderedDict[Path, tuple[tuple[int, int], dict[str, QueuedPlay]]] = OrderedDict()
         self._instructions: OrderedDict[str, str] = OrderedDict()
 
-    def plays(self, program: str, iteration: int) -> dict[str, EpisodePlay]:
-        """The iteration's finished plays that have a record, by id.
-
-        Raises:
-            LabelStoreUnavailable: the label store does not answer.
-        """
-        return {play.id: play for play in self._labels.finished_plays(program, iteration) if play.record_file}
-
     def order(self, program: str, iteration: int) -> dict[str, QueuedPlay]:
         """The order as it was made last, most promising first; empty before that."""
         sessions = self._store.iteration(program, iteration).sessions
@@ -90,10 +82,12 @@ class PlayQueue:
     def candidates(self, program: str, iteration: int) -> list[Candidate]:
         """All plays there are to look at: in their order, then the others, failed ones first.
 
+        Plays that left no record, or a damaged one, are not among them.
+
         Raises:
             LabelStoreUnavailable: the label store does not answer.
         """
-        plays = self.plays(program, iteration)
+        plays = {play.id: play for play in self._labels.finished_plays(program, iteration)}
         order = self.order(program, iteration)
         others = sorted((play for play in plays.values() if play.id not in order), key=lambda play: bool(play.success))
         sessions = self._store.iteration(program, iteration).sessions
@@ -110,8 +104,11 @@ class PlayQueue:
             known = self._instructions.get(play.id)
         if known is not None:
             return known
+        trace = trace_path(sessions / play.session_id / TRACE_FOLDER, play.id)
+        if not trace.exists():
+            return None  # it ended before it began, or its record is still being written
         try:
-            header = read_trace_header(trace_path(sessions / play.session_id / TRACE_FOLDER, play.id))
+            header = read_trace_header(trace)
         except UserError as error:
             logger.warning("play %s is left out of the queue: %s", play.id, error)
             return None

@@ -32,7 +32,6 @@ from ui_collect.annotate.messages import (
     ReviewAnswer,
     ReviewRequest,
 )
-from ui_collect.label_calls import LabelCalls
 from ui_collect.limits import AddressLimit
 from ui_collect.web_settings import WebSettings
 
@@ -45,13 +44,12 @@ Index = Annotated[int, Path(ge=0, le=100_000)]
 PlayPath = Annotated[PlayId, Path()]
 
 
-def annotation_routes(desk: AnnotationDesk, settings: WebSettings, labels: LabelCalls) -> APIRouter:
+def annotation_routes(desk: AnnotationDesk, settings: WebSettings) -> APIRouter:
     """The routes below ``/api/annotate``.
 
     Args:
         desk: what is behind them.
         settings: the server's.
-        labels: whose threads large answers are written in.
     """
     router = APIRouter(prefix=PREFIX)
     known = Depends(_who(desk))
@@ -94,7 +92,7 @@ def annotation_routes(desk: AnnotationDesk, settings: WebSettings, labels: Label
 
         encoding = {"content-encoding": "gzip"} if packed else {}
         headers = {**_NOT_KEPT, "vary": "accept-encoding", **encoding}
-        return Response(await labels.run(written), media_type="application/json", headers=headers)
+        return Response(await desk.calls.run(written), media_type="application/json", headers=headers)
 
     @router.get("/plays/{play}/decisions/{index}/prompt")
     async def prompt(play: PlayPath, index: Index, me: Annotator = known) -> PromptAnswer:
@@ -110,7 +108,7 @@ def annotation_routes(desk: AnnotationDesk, settings: WebSettings, labels: Label
         if "gzip" in request.headers.get("accept-encoding", ""):
             headers["content-encoding"] = "gzip"
         else:
-            body = await labels.run(gzip.decompress, body)
+            body = await desk.calls.run(gzip.decompress, body)
         return Response(body, media_type="application/octet-stream", headers=headers)
 
     @router.post("/labels")

@@ -16,7 +16,6 @@ from ui_collect.access_log import AccessLog
 from ui_collect.annotate.desk import AnnotationDesk
 from ui_collect.app import annotation_app
 from ui_collect.invitation_links import PROGRAM, link_at_start
-from ui_collect.label_calls import LabelCalls
 from ui_collect.page_files import ANNOTATE_PAGE, PageFiles
 from ui_collect.web_process import listening, only_server, serve_app, tls_context, url_of
 from ui_collect.web_settings import WebSettings
@@ -65,10 +64,9 @@ def serve_annotation(settings: WebSettings, store: Store, options: StartOptions)
             f"files         {store.root}",
         )
         print("\n" + "\n".join(f"  {line}" for line in lines) + "\n  Ctrl+C stops; all is kept\n", flush=True)
-        calls = LabelCalls(labels)
-        desk = AnnotationDesk(store, settings.annotation, calls)
+        desk = AnnotationDesk(store, settings.annotation, labels)
         log = AccessLog(store.collection / "access.jsonl")
-        app = annotation_app(settings, desk=desk, labels=calls, pages=pages, log=log)
+        app = annotation_app(settings, desk=desk, pages=pages, log=log)
 
         @contextlib.asynccontextmanager
         async def running() -> AsyncIterator[None]:
@@ -76,7 +74,6 @@ def serve_annotation(settings: WebSettings, store: Store, options: StartOptions)
                 yield
             finally:
                 await desk.stop()
-                await asyncio.to_thread(calls.close)
                 await asyncio.to_thread(log.close)
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
