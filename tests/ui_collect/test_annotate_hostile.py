@@ -76,7 +76,7 @@ def refused(answer: httpx.Response) -> bool:
 
 def test_without_a_good_token_nothing_is_told(server: AnnotateServer, played: tuple[Collected, str, str]) -> None:
     _, play, _ = played
-    tokens = ["", "Bearer", "Bearer ", "Basic abc", f"Bearer {'A' * 43}", f"Bearer {server.invitation}"]
+    tokens = ["", "Bearer", "Basic abc", f"Bearer {'A' * 43}", f"Bearer {server.invitation}"]
     tokens += [f"Bearer {text}" for text in ("'; --", "../x", "a" * 500)]
     for token in tokens:
         for method, path in (
