@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hitl_ops.labels.label_store import LabelStore
     from hitl_ops.samples.collected_plays import PlayManifest
 
-annotations = typer.Typer(help="Write an iteration's corrections to a JSON file, or add those of one.")
+annotation_verbs = typer.Typer(help="Write an iteration's corrections to a JSON file, or add those of one.")
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The file, e.g. annotations.json.")]
 IterationOption = Annotated[
@@ -24,7 +24,7 @@ RootOption = Annotated[
 ]
 
 
-@annotations.command("export")
+@annotation_verbs.command("export")
 def export(
     file: FileArgument, iteration: IterationOption, program: ProgramOption = "planner", root: RootOption = None
 ) -> None:
@@ -37,7 +37,7 @@ def export(
     print(f"{written} annotations of {len(manifest.plays)} plays: {file}")
 
 
-@annotations.command("import")
+@annotation_verbs.command("import")
 def import_(
     file: FileArgument,
     iteration: IterationOption,

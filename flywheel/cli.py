@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from flywheel.annotate import annotate
-from flywheel.annotations import annotations
+from flywheel.annotations import annotation_verbs
 from flywheel.bench import bench
 from flywheel.collect import collect
 from flywheel.demo import demo
@@ -69,7 +69,7 @@ app.command()(lineage)
 app.command()(collect)
 app.command()(annotate)
 app.command()(people)
-app.add_typer(annotations, name="annotations", no_args_is_help=True)
+app.add_typer(annotation_verbs, name="annotations", no_args_is_help=True)
 app.command()(forget)
 app.command()(replay)
 app.command()(bench)
