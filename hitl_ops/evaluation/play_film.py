@@ -146,10 +146,12 @@ def _captions(session: LiveSession) -> Captions:
             if decision.agent == agent and decision.response:
                 answered[agent] = Answered(decision.action, decision.response)
                 break
-    idle = {session.human: "–", session.partner: "–" if status.status == "done" else "…"}
+    # The captions' font has no dashes.
+    idle = {session.human: "-", session.partner: "is done" if status.status == "done" else "…"}
+    who = {session.human: "person", session.partner: "partner"}
     return Captions(
         session.episode.instruction,
-        tuple(doing[agent] or idle[agent] for agent in sorted(doing)),
+        tuple(f"{who[agent]}: {doing[agent] or idle[agent]}" for agent in sorted(doing)),
         session.percent_complete,
         f"{session.tick / STEPS_PER_SECOND:.0f} s",
         tuple(answered.values()),

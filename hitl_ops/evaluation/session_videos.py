@@ -44,7 +44,7 @@ class SessionVideosConfig(StrictConfig):
     most_plays: int = Field(default=12, ge=0, description="film only the first so many of the queue; 0: all")
     processes: int = Field(default=0, ge=0, le=256, description="plays filmed at once; 0: one per CPU core")
     film: FilmConfig = Field(
-        default=FilmConfig(frames_per_second=5, speed=4, most_frames=600), description="what the films are like"
+        default=FilmConfig(frames_per_second=8, speed=3, most_frames=240), description="what the films are like"
     )
 
     def fingerprint(self) -> str:

@@ -138,4 +138,4 @@ def record_videos(
 def _doing(trace: Trace, agent: int, step: int) -> str:
     """What an agent does at a step: its last decision so far."""
     made = [decision for decision in trace.decisions if decision.agent == agent and decision.sim_step <= step]
-    return made[-1].action if made else "–"
+    return made[-1].action if made else "-"

@@ -16,7 +16,7 @@ from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.publish import disk_errors_named, publishing
 from hitl_ops.worlds.household.facts import Facts
 from hitl_ops.worlds.household.renderer.camera import Camera
-from hitl_ops.worlds.household.renderer.captions import Captions, caption_strip
+from hitl_ops.worlds.household.renderer.captions import Captions, agent_chip, caption_strip
 from hitl_ops.worlds.household.renderer.frame import Renderer
 from hitl_ops.worlds.household.renderer.topdown import FloorPlan
 from hitl_ops.worlds.household.scene_description import ObjectShape, SceneDescription
@@ -24,6 +24,7 @@ from hitl_ops.worlds.household.scene_description import ObjectShape, SceneDescri
 _GAP = 6
 _PAPER = (27, 30, 37)
 _STRIP_SHARE = 0.26  # of the height
+_CHIP_SHARE = 0.05  # of the height, an agent's number in its view
 _VIEW_ASPECT = 4 / 3
 _FINER = 2  # agents' views are drawn this many times larger and averaged down: smooth edges
 
@@ -64,6 +65,7 @@ class EpisodeVideo:
         pane_height = self._panes_height - 2 * _GAP
         pane_width = min(round(pane_height * _VIEW_ASPECT), (width - _GAP * (views + 2)) // (views + 1))
         self.view_size: tuple[int, int] = (pane_width, min(pane_height, round(pane_width / _VIEW_ASPECT)))
+        self._chip = max(12, round(height * _CHIP_SHARE))
         plan_left = _GAP + views * (pane_width + _GAP)
         self._plan_left = plan_left
         self.plan_size: tuple[int, int] = (width - plan_left - _GAP, pane_height)
@@ -111,6 +113,8 @@ class EpisodeVideo:
         for number, view in enumerate(views):
             left = _GAP + number * (self.view_size[0] + _GAP)
             _paste(picture, view, left, _GAP, (self.view_size[0], self._panes_height - 2 * _GAP))
+            chip = agent_chip(number, self._chip)
+            picture.paste(chip, (left + _GAP, (self._panes_height - self.view_size[1]) // 2 + _GAP), chip)
         _paste(picture, plan, self._plan_left, _GAP, self.plan_size)
         picture.paste(caption_strip(captions, width, height - self._panes_height), (0, self._panes_height))
         import av

@@ -18,8 +18,9 @@ from hitl_ops.worlds.household.catalog import OBJECT_SHAPES
 from hitl_ops.worlds.household.facts import AgentFacts, Facts
 from hitl_ops.worlds.household.layout import generate_home
 from hitl_ops.worlds.household.renderer import make_renderer
-from hitl_ops.worlds.household.renderer.captions import Captions, caption_strip
+from hitl_ops.worlds.household.renderer.captions import Answered, Captions, caption_strip
 from hitl_ops.worlds.household.renderer.video import EpisodeVideo
+from hitl_ops.worlds.household.tools import SUCCESS
 
 SAID = Captions("Bring the mug to the desk.", ("Navigate[mug_1]", "Wait[]"), 0.25, "step 120")
 
@@ -85,6 +86,17 @@ def test_the_strip_says_how_far_the_task_is_and_what_is_done() -> None:
     assert (np.asarray(one) != np.asarray(other)).any()
     long = Captions("word " * 200, ("Place[a, on, b, next_to, c] " * 9, "Wait[]"), 0.5)
     assert caption_strip(long, 600, 100).size == (600, 100)
+
+
+def test_the_strip_tells_what_succeeded_from_what_did_not() -> None:
+    def of_colour(response: str, red: int, green: int, blue: int) -> int:
+        said = Captions("Tidy up.", ("–", "–"), 0.0, answered=(Answered("Pick[mug_1]", response), Answered("", "")))
+        strip = np.asarray(caption_strip(said, 900, 130)).astype(int)
+        return int((np.abs(strip - (red, green, blue)).sum(axis=-1) < 30).sum())
+
+    failure = "Unexpected failure! - Failed to pick! Not close enough to the object."
+    assert of_colour(SUCCESS, 76, 187, 120) > 0 == of_colour(SUCCESS, 245, 166, 66)
+    assert of_colour(failure, 245, 166, 66) > 0 == of_colour(failure, 76, 187, 120)
 
 
 def test_a_failing_writer_publishes_nothing(tmp_path: Path) -> None:
