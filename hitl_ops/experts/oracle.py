@@ -8,11 +8,11 @@ reads the agent's prompt can see why each choice was made.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hitl_ops.contracts.episode import Episode, Proposition
+from hitl_ops.contracts.episode import Episode
 from hitl_ops.contracts.planner import Observation, Reply
+from hitl_ops.experts.task_jobs import Job, jobs_of
 from hitl_ops.worlds.household.catalog import kind_of
 from hitl_ops.worlds.household.skills import choose_slot
 from hitl_ops.worlds.household.tools import SUCCESS
@@ -20,45 +20,21 @@ from hitl_ops.worlds.household.world import HouseholdWorld
 
 Observability = Literal["full", "partial"]
 
-_STATE_TOOLS = {
-    "is_clean": ("Clean", "is_clean", True),
-    "is_filled": ("Fill", "is_filled", True),
-    "is_powered_on": ("PowerOn", "is_powered_on", True),
-    "is_powered_off": ("PowerOff", "is_powered_on", False),
-}
-
-
-@dataclass
-class _Job:
-    """What must become true of one object: states first, then its place."""
-
-    subjects: list[str]
-    propositions: list[int] = field(default_factory=list)
-    states: list[tuple[str, str, bool]] = field(default_factory=list)
-    receptacles: list[str] = field(default_factory=list)
-    relation: str = "on"
-    on_floor: bool = False
-    rooms: list[str] = field(default_factory=list)
-    beside: list[str] = field(default_factory=list)
-    before: list[int] = field(default_factory=list)
-    agent: int = 0
-
-    @property
-    def moves(self) -> bool:
-        return bool(self.receptacles or self.rooms or self.on_floor)
-
 
 class Oracle:
     """Plans for both agents; implements ``contracts.planner.Planner``.
 
     Args:
         observability: whether it knows where unseen objects are.
+
+    Attributes:
+        jobs: what the task asks for; each is one agent's.
     """
 
     def __init__(self, observability: Observability = "full") -> None:
         self.observability = observability
         self._world: HouseholdWorld | None = None
-        self._jobs: list[_Job] = []
+        self.jobs: list[Job] = []
         self._said: dict[str, dict[str, str]] = {}
         self._at: dict[int, str] = {}
         self._explored: dict[int, set[str]] = {}
@@ -74,8 +50,7 @@ class Oracle:
         self._said = {row["subject"]: row for row in episode.info.get("flywheel", {}).get("said", [])}
         self._at = {}
         self._explored = {0: set(), 1: set()}
-        self._jobs = _jobs(episode)
-        _share_out(self._jobs)
+        self.jobs = jobs_of(episode)
 
     def decide(self, observation: Observation) -> Reply:
         """The next action of one agent."""
@@ -90,17 +65,18 @@ class Oracle:
     def _next(self, agent: int, observation: Observation) -> str:
         world = self._world
         assert world is not None
-        self._remember(agent, observation)
+        self.remember(observation)
         satisfied = [predicate(world.state.facts)[0] for predicate in world.evaluation.predicates]
-        for job in self._jobs:
+        for job in self.jobs:
             if job.agent != agent or all(satisfied[index] for index in job.propositions):
                 continue
             ready = all(satisfied[index] for index in job.before)
-            return self._work(agent, job, ready)
+            return self.work(agent, job, ready)
         return "Done[]"
 
-    def _remember(self, agent: int, observation: Observation) -> None:
-        """Where the agent last walked to and where it has looked, from its own history."""
+    def remember(self, observation: Observation) -> None:
+        """Take in where the agent last walked to and where it has looked, from its own history."""
+        agent = observation.agent
         self._at.pop(agent, None)
         self._explored[agent] = set()
         for entry in observation.history:
@@ -109,12 +85,17 @@ class Oracle:
             tool, _, rest = entry.action.partition("[")
             target = rest.rstrip("]")
             if tool == "Navigate":
-                self._at[agent] = self._place_of(target)
+                self._at[agent] = self.place_of(target)
             elif tool == "Explore":
                 self._explored[agent].add(target)
                 self._at.pop(agent, None)
 
-    def _place_of(self, target: str) -> str:
+    def explored(self, agent: int) -> set[str]:
+        """The rooms an agent has looked round in, as far as ``remember`` was told."""
+        return self._explored[agent]
+
+    def place_of(self, target: str) -> str:
+        """Where walking to a target ends: a piece of furniture, or ``floor_<room>``."""
         world = self._world
         assert world is not None
         if target in world.state.rooms:
@@ -122,7 +103,7 @@ class Oracle:
         thing = world.state.facts.objects.get(target)
         return target if thing is None or thing.relation == "held" else thing.parent
 
-    def _near(self, agent: int, place: str) -> bool:
+    def near(self, agent: int, place: str) -> bool:
         """Whether the agent has walked to a place and, by geometry, reaches it."""
         world = self._world
         assert world is not None
@@ -133,7 +114,23 @@ class Oracle:
             return world.scene.room_at(body.x, body.z) == place.removeprefix("floor_")
         return world.state.within_reach(agent, place)
 
-    def _work(self, agent: int, job: _Job, ready: bool) -> str:
+    def at_hand(self, agent: int, name: str) -> bool:
+        """Whether the agent has walked to where an object lies and reaches the object itself.
+
+        What it put down in passing may lie at the far end of a piece of furniture that it reaches the near end of.
+        """
+        world = self._world
+        assert world is not None
+        return self.near(agent, world.state.facts.objects[name].parent) and world.state.within_reach(agent, name)
+
+    def work(self, agent: int, job: Job, ready: bool) -> str:
+        """An agent's next action for a job that is not done.
+
+        Args:
+            agent: who works; ``remember`` has been told what it did so far.
+            job: what at.
+            ready: whether everything that must come before has been done.
+        """
         world = self._world
         assert world is not None
         state = world.state
@@ -147,15 +144,13 @@ class Oracle:
             return self._put_aside(agent, held)
         if job.subjects[0] in state.furniture:
             tool = job.states[0][0]
-            return (
-                f"{tool}[{job.subjects[0]}]" if self._near(agent, job.subjects[0]) else f"Navigate[{job.subjects[0]}]"
-            )
+            return f"{tool}[{job.subjects[0]}]" if self.near(agent, job.subjects[0]) else f"Navigate[{job.subjects[0]}]"
         seen = self._known_subject(agent, job)
         if seen is None:
             return self._search(agent, job)
         name = seen
         parent = state.facts.objects[name].parent
-        if not self._near(agent, parent):
+        if not self.at_hand(agent, name):
             return f"Navigate[{name}]"
         if state.facts.objects[name].relation == "within" and not state.facts.furniture_open[parent]:
             return f"Open[{parent}]"
@@ -164,7 +159,7 @@ class Oracle:
                 return f"{tool}[{name}]"
         return f"Pick[{name}]"
 
-    def _known_subject(self, agent: int, job: _Job) -> str | None:
+    def _known_subject(self, agent: int, job: Job) -> str | None:
         """The first of the job's objects this agent has seen and may take."""
         world = self._world
         assert world is not None
@@ -177,7 +172,7 @@ class Oracle:
                 return name
         return None
 
-    def _search(self, agent: int, job: _Job) -> str:
+    def _search(self, agent: int, job: Job) -> str:
         """Where to look next for an object not seen yet."""
         world = self._world
         assert world is not None
@@ -187,38 +182,46 @@ class Oracle:
             if not free:
                 return "Wait[]"
             parent = state.facts.objects[free[0]].parent
-            if parent in state.facts.furniture_open and self._near(agent, parent):
+            if parent in state.facts.furniture_open and self.near(agent, parent):
                 return f"Open[{parent}]"
             return f"Navigate[{parent.removeprefix('floor_')}]"
-        said = self._said.get(kind_of(job.subjects[0]), {})
-        rooms = [room for room in state.rooms.values() if room.kind == said.get("room")]
-        if said.get("container"):
-            for room in rooms:
-                for name, piece in state.furniture.items():
-                    if (
-                        piece.room == room.name
-                        and piece.kind == said["container"]
-                        and not state.facts.furniture_open[name]
-                    ):
-                        return f"Open[{name}]" if self._near(agent, name) else f"Navigate[{name}]"
-        names = [room.name for room in rooms] + [
-            name for name in state.rooms if name not in {room.name for room in rooms}
-        ]
-        for name in names:
+        rooms, containers = self.told(job)
+        for name in containers:
+            return f"Open[{name}]" if self.near(agent, name) else f"Navigate[{name}]"
+        for name in [*rooms, *(name for name in state.rooms if name not in rooms)]:
             if name not in self._explored[agent]:
                 return f"Explore[{name}]"
         for name, is_open in state.facts.furniture_open.items():
             if not is_open:
-                return f"Open[{name}]" if self._near(agent, name) else f"Navigate[{name}]"
+                return f"Open[{name}]" if self.near(agent, name) else f"Navigate[{name}]"
         return "Wait[]"
+
+    def told(self, job: Job) -> tuple[list[str], list[str]]:
+        """Where the instruction says that a job's object is.
+
+        Returns:
+            The rooms it may mean, and the furniture in them, still closed, that it may mean.
+        """
+        world = self._world
+        assert world is not None
+        state = world.state
+        said = self._said.get(kind_of(job.subjects[0]), {})
+        rooms = [room.name for room in state.rooms.values() if room.kind == said.get("room")]
+        containers = [
+            name
+            for room in rooms
+            for name, piece in state.furniture.items()
+            if piece.room == room and piece.kind == said.get("container") and not state.facts.furniture_open[name]
+        ]
+        return rooms, containers
 
     def _fill(self, agent: int, held: str) -> str:
         world = self._world
         assert world is not None
         faucet = next(name for name, piece in world.state.furniture.items() if piece.has_faucet)
-        return f"Fill[{held}]" if self._near(agent, faucet) else f"Navigate[{faucet}]"
+        return f"Fill[{held}]" if self.near(agent, faucet) else f"Navigate[{faucet}]"
 
-    def _deliver(self, agent: int, job: _Job, held: str, ready: bool) -> str:
+    def _deliver(self, agent: int, job: Job, held: str, ready: bool) -> str:
         world = self._world
         assert world is not None
         state = world.state
@@ -226,7 +229,7 @@ class Oracle:
         target, relation = self._destination(job, beside)
         if target is None:
             return "Wait[]"
-        if not self._near(agent, target):
+        if not self.near(agent, target):
             return f"Navigate[{target.removeprefix('floor_')}]"
         if relation == "within" and not state.facts.furniture_open.get(target, True):
             return f"Open[{target}]"
@@ -236,7 +239,7 @@ class Oracle:
             return f"Place[{held}, {relation}, {target}, next_to, {beside}]"
         return f"Place[{held}, {relation}, {target}, None, None]"
 
-    def _destination(self, job: _Job, beside: str | None) -> tuple[str | None, str]:
+    def _destination(self, job: Job, beside: str | None) -> tuple[str | None, str]:
         """The first place that serves and has room."""
         world = self._world
         assert world is not None
@@ -263,7 +266,7 @@ class Oracle:
         assert world is not None
         state = world.state
         at = self._at.get(agent, "")
-        if at in state.furniture and self._near(agent, at) and choose_slot(state, at, "on", None) is not None:
+        if at in state.furniture and self.near(agent, at) and choose_slot(state, at, "on", None) is not None:
             return f"Place[{held}, on, {at}, None, None]"
         body = world.facts.agents[agent]
         room = world.scene.room_at(body.x, body.z)
@@ -271,58 +274,3 @@ class Oracle:
             if choose_slot(state, name, "on", None) is not None:
                 return f"Navigate[{name}]"
         return "Wait[]"
-
-
-def _jobs(episode: Episode) -> list[_Job]:
-    """Group an episode's propositions by the objects they speak of, in order."""
-    jobs: dict[tuple[str, ...], _Job] = {}
-    before: dict[int, list[int]] = {}
-    for constraint in episode.evaluation_constraints:
-        if constraint.type == "TemporalConstraint":
-            for first, second in constraint.args["dag_edges"]:
-                before.setdefault(second, []).append(first)
-    for index, proposition in enumerate(episode.evaluation_propositions):
-        args = proposition.args
-        subjects = args.get("object_handles") or args.get("entity_handles_a") or []
-        job = jobs.setdefault(tuple(subjects), _Job(list(subjects)))
-        job.propositions.append(index)
-        job.before += before.get(index, [])
-        _read(job, proposition)
-    return list(jobs.values())
-
-
-def _read(job: _Job, proposition: Proposition) -> None:
-    args = proposition.args
-    match proposition.function_name:
-        case "is_on_top":
-            job.receptacles = list(args["receptacle_handles"])
-        case "is_inside":
-            job.receptacles, job.relation = list(args["receptacle_handles"]), "within"
-        case "is_in_room":
-            job.rooms = list(args["room_ids"])
-        case "is_on_floor":
-            job.on_floor = True
-        case "is_next_to":
-            job.beside = list(args["entity_handles_b"])
-        case name if name in _STATE_TOOLS:
-            job.states.append(_STATE_TOOLS[name])
-
-
-def _share_out(jobs: list[_Job]) -> None:
-    """Split the work.
-
-    Whatever changes a state is agent 1's. Of the other jobs agent 0 takes the first half and agent 1 the rest, so
-    that each can start at once; a lone one is agent 0's. What shall stand together is carried by one agent.
-    """
-    moves: list[list[_Job]] = []
-    for job in jobs:
-        if job.states:
-            job.agent = 1
-        elif moves and any(set(other.subjects) & set(job.beside) for other in moves[-1]):
-            moves[-1].append(job)
-        else:
-            moves.append([job])
-    first_half = (len(moves) + 1) // 2
-    for position, together in enumerate(moves):
-        for job in together:
-            job.agent = 0 if position < first_half else 1

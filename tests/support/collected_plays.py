@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from hitl_ops.rollouts.session_closing import close_play
 from tests.support.plays import Player
 
 
-class _Anything(list[str]):
+class Anything(list[str]):
     """Admits every action: a person is not asked."""
 
     def __contains__(self, action: object) -> bool:
@@ -43,7 +44,7 @@ def play_through(player: Player) -> None:
             # Somebody who is done can't be asked again; a partner that waits can.
             player.decide("Wait[]" if action == "Done[]" else action)
         if not session.world.busy(human):
-            choice = oracle.decide(Observation(human, "human", instruction, "", _Anything(), history=done)).action
+            choice = oracle.decide(Observation(human, "human", instruction, "", Anything(), history=done)).action
             if choice not in ("Done[]", "Wait[]"):
                 player.act(choice)
         for ended in player.run(1):
@@ -78,6 +79,7 @@ class Collected:
         person: str = "ann",
         *,
         solve: bool = True,
+        through: Callable[[Player], None] = play_through,
         idle_ticks: int = 30,
         attempt: int = 1,
         tutorial: bool = False,
@@ -90,6 +92,7 @@ class Collected:
             episode: the task.
             person: who plays.
             solve: whether it is played to success; skipped otherwise.
+            through: plays it, where it is played.
             idle_ticks: ticks before anything is done.
             attempt: the person's how manieth.
             tutorial: whether it counts nowhere.
@@ -116,7 +119,7 @@ class Collected:
             player.mark()
             player.run(idle_ticks)
             if solve:
-                play_through(player)
+                through(player)
             end = player.finish("person" if solve else "skip")
             writer.flush()
             self.acknowledged = time.time()
