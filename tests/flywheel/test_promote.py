@@ -11,12 +11,13 @@ from flywheel.cli import run
 from hitl_ops.contracts.store import Store
 from hitl_ops.serving.policy_alias import resolve
 from tests.support.evaluated_policies import write_evaluated
+from tests.support.registries import with_registry
 from tests.support.small_policies import write_policy
 
 
 @pytest.mark.slow
 def test_promote_and_roll_back(own_store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store = Store.at(own_store)
+    store = with_registry(Store.at(own_store))
     first, second = write_evaluated(store, 0, seed=1, solved="0111"), write_evaluated(store, 1, seed=2, solved="1110")
     capsys.readouterr()
     assert run(["promote", "planner", "000"]) == 0
@@ -36,7 +37,7 @@ def test_promote_and_roll_back(own_store: Path, capsys: pytest.CaptureFixture[st
 
 @pytest.mark.slow
 def test_against_the_gate_only_by_name(own_store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store = Store.at(own_store)
+    store = with_registry(Store.at(own_store))
     first, second = write_evaluated(store, 0, seed=1, solved="1111"), write_evaluated(store, 1, seed=2, solved="0010")
     assert run(["promote", "planner", "0"]) == 0
     capsys.readouterr()

@@ -19,12 +19,13 @@ from hitl_ops.serving.lineage import Lineage, lineage_of
 from hitl_ops.serving.lineage_page import write_lineage_page
 from hitl_ops.serving.policy_alias import promote, register
 from tests.support.evaluated_policies import write_evaluation
+from tests.support.registries import with_registry
 from tests.support.taught_store import Taught, sample, taught_store, write_taught
 
 
 @pytest.fixture
 def taught(tmp_path: Path) -> Taught:
-    return taught_store(Store.at(tmp_path / "root"))
+    return taught_store(with_registry(Store.at(tmp_path / "root")))
 
 
 def of(taught: Taught, iteration: int) -> Lineage:

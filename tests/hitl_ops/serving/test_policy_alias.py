@@ -22,12 +22,13 @@ from hitl_ops.serving.policy_alias import (
     rollback,
 )
 from tests.support.evaluated_policies import write_evaluated, write_evaluation
+from tests.support.registries import with_registry
 from tests.support.small_policies import write_policy
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store.at(tmp_path / "root")
+    return with_registry(Store.at(tmp_path / "root"))
 
 
 def aliases(store: Store) -> dict[str, str]:
@@ -201,7 +202,6 @@ def test_mistakes_are_a_line_each(store: Store) -> None:
     with pytest.raises(UserError, match=r"iteration '\.\./000' is not a number"):
         promote(store, "planner", "../000")
     file = Path(store.mlflow_uri.removeprefix("sqlite:///"))
-    file.parent.mkdir(parents=True)
     file.write_bytes(b"this is no database, but long enough to look at" * 10)
     with pytest.raises(UserError, match=r"registry .* is damaged"):
         resolve(store, "planner")

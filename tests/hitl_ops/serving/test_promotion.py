@@ -13,13 +13,14 @@ from hitl_ops.evaluation.gate import GateConfig, read_gate
 from hitl_ops.serving.policy_alias import resolve, rollback
 from hitl_ops.serving.promotion import judge, promote_by_gate
 from tests.support.evaluated_policies import write_evaluated, write_evaluation
+from tests.support.registries import with_registry
 
 GATE = GateConfig(resamples=1000)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store.at(tmp_path / "root")
+    return with_registry(Store.at(tmp_path / "root"))
 
 
 @pytest.mark.slow

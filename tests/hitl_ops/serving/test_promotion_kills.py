@@ -23,6 +23,7 @@ from hitl_ops.serving.policy_alias import resolve, rollback
 from hitl_ops.serving.promotion import promote_by_gate
 from hitl_ops.training.mlflow_database import prepare_mlflow_database
 from tests.support.evaluated_policies import write_evaluated
+from tests.support.registries import with_registry
 from tests.support.what_serves import aliases_stand, weights
 
 KILLS = int(os.environ.get("FLYWHEEL_TEST_KILLS", "5"))
@@ -80,7 +81,7 @@ def killed_within(span: float, draw: random.Random, what: Callable[..., None], *
 
 @pytest.mark.slow
 def test_killed_promotions_and_rollbacks(tmp_path: Path) -> None:
-    store = Store.at(tmp_path / "root")
+    store = with_registry(Store.at(tmp_path / "root"))
     draw = random.Random(int(os.environ.get("FLYWHEEL_KILL_SEED", "0")))
     made: dict[str, dict[str, bytes]] = {}
 
