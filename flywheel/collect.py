@@ -33,10 +33,13 @@ def collect(
     ] = None,
     policy_poll: Annotated[float | None, typer.Option(help="Seconds between looks at the policy's alias.")] = None,
     iteration: Annotated[
-        int | None, typer.Option(help="Iteration to collect for; by default the newest there is.")
+        int | None, typer.Option(help="Iteration to collect for; by default the newest that is open.")
     ] = None,
     episodes_split: Annotated[Episodes | None, typer.Option(help="Episodes people play. [default: train]")] = None,
-    target: Annotated[int | None, typer.Option(help="Episodes the iteration is to collect. [default: 100]")] = None,
+    target: Annotated[
+        int | None,
+        typer.Option(help="Episodes the iteration is to collect. [default: FLYWHEEL_COLLECTION_TARGET, else 100]"),
+    ] = None,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain (PEM), with --key.")] = None,
     key: Annotated[Path | None, typer.Option(help="TLS private key (PEM), with --certificate.")] = None,
     allow_origin: Annotated[
@@ -72,14 +75,16 @@ def collect(
     Sessions survive the server: whoever comes back goes on where they were, after a crash too.
     """
     from flywheel.configuration import resolve_config
+    from hitl_assets.presets import collection_target
     from hitl_ops.contracts.store import Store
     from ui_collect.server import StartOptions, serve
     from ui_collect.settings import CollectSettings
 
     store = Store.at(root) if root else Store.from_environment()
+    usual, wanted = CollectSettings(iteration=newest_iteration(store)), collection_target()
     settings = resolve_config(
         CollectSettings,
-        {"": CollectSettings(iteration=newest_iteration(store))},
+        {"": usual if wanted is None else usual.replace(target=wanted)},
         preset="",
         file=config,
         overrides=overrides,

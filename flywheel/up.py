@@ -31,6 +31,8 @@ def up(
     """Start everything the Procfile names and stop it all together on Ctrl+C. Listens on this machine only."""
     from flywheel.dagster_home import loop_environment, opened_instance, source_root
     from flywheel.supervisor import Supervisor, read_procfile
+    from hitl_assets.planner_opening import open_what_is_due
+    from hitl_assets.preset_choice import PresetChoice
     from hitl_ops.contracts.store import Store
 
     store = Store.at(root) if root else Store.from_environment()
@@ -44,8 +46,9 @@ def up(
         "COLLECT_PORT": str(collect_port),
         "FLYWHEEL_MLFLOW_UI": f"http://127.0.0.1:{mlflow_port}",
     }
-    with opened_instance(store):
-        pass  # the first iteration is there to be materialised as soon as the pages are
+    with opened_instance(store) as instance:
+        # There to be worked at as soon as the pages are; whoever collects asks once, at its start, for the newest.
+        open_what_is_due(instance, store, PresetChoice.from_environment().resolve().loop.iterations)
 
     # A shell starts what it puts in the background with SIGINT ignored, and children inherit that; they are ended
     # with it.

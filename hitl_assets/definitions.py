@@ -8,16 +8,18 @@ from typing import Any
 import dagster as dg
 
 from hitl_assets.planner_checks import PLANNER_CHECKS
-from hitl_assets.planner_examination import PLANNER_ASSETS
-from hitl_assets.planner_jobs import planner_collection, planner_iteration_0
+from hitl_assets.planner_jobs import PLANNER_ASSETS, planner_collection, planner_iteration_0, planner_refinement
+from hitl_assets.planner_learning_checks import LEARNING_CHECKS
 from hitl_assets.planner_session_checks import SESSION_CHECKS
-from hitl_assets.planner_sessions import SESSION_ASSETS
 from hitl_assets.preset_choice import PresetChoice
 from resources.launcher import LocalLauncher
 from resources.progress import ProgressLog
 from resources.store import StoreResource
 from resources.tracker import TrackerResource
+from sensors.annotation import finished_annotation
 from sensors.collection import finished_collection
+from sensors.label_changes import label_changes
+from sensors.opening import next_iteration
 
 # Dagster's own default tells every step's every event.
 _CONSOLE = dg.colored_console_logger.configured({"log_level": "INFO"})
@@ -34,10 +36,10 @@ def build_defs(
         loggers: where runs may write their log besides Dagster's own, by name.
     """
     return dg.Definitions(
-        assets=[*PLANNER_ASSETS, *SESSION_ASSETS],
-        asset_checks=[*PLANNER_CHECKS, *SESSION_CHECKS],
-        jobs=[planner_iteration_0, planner_collection],
-        sensors=[finished_collection],
+        assets=PLANNER_ASSETS,
+        asset_checks=[*PLANNER_CHECKS, *SESSION_CHECKS, *LEARNING_CHECKS],
+        jobs=[planner_iteration_0, planner_collection, planner_refinement],
+        sensors=[finished_collection, finished_annotation, next_iteration, label_changes],
         resources={
             "preset": PresetChoice.from_environment(),
             "store": StoreResource(),

@@ -1,7 +1,8 @@
-"""The planner program: a teacher plays household tasks, a student learns from it and is examined in unseen homes.
+"""The planner program's beginning: tasks, a teacher that plays them, and samples of what it did.
 
-Holds the assets alone, each a thin layer over one step of ``hitl_ops``: it finds the folders, calls the step and says
-what came out. What must hold of the results is in ``planner_checks``.
+Like its neighbours it holds assets alone, each a thin layer over one step of ``hitl_ops``: it finds the folders, calls
+the step and says what came out. What people add is in ``planner_sessions`` and ``planner_corrections``, what is
+learned from both in ``planner_training``, what must hold of the results in ``planner_checks``.
 """
 
 # Annotations stay objects here: Dagster does not recognise the context's type in a string, so this module must not
@@ -13,20 +14,15 @@ from typing import Any
 import dagster as dg
 
 from hitl_assets import showing
-from hitl_assets.claims import claim, made_from_of
+from hitl_assets.claims import claim
 from hitl_assets.mistakes import mistakes_named
-from hitl_assets.planner_iterations import GROUP, OWNERS, PROGRAM, base_policy, planner_iterations
+from hitl_assets.planner_iterations import GROUP, OWNERS, PROGRAM, planner_iterations
 from hitl_assets.preset_choice import PresetChoice
-from hitl_assets.provenance import TRAINING_SOURCES, code_version, manifest_hash
-from hitl_ops.contracts.errors import UserError
-from resources.launcher import LauncherResource
+from hitl_assets.provenance import code_version, manifest_hash
 from resources.progress import ProgressListener
 from resources.store import StoreResource
-from resources.tracker import TrackerResource
 
 TEACHER = "teacher"
-STUDENT = "student"
-
 HOUSEHOLD_SOURCES = ("contracts", "worlds/household", "experts/oracle.py", "rollouts")
 _SAMPLES = ("contracts", "records", "samples")
 
@@ -217,159 +213,5 @@ def distilled_samples(
             "file": showing.path(file),
             "data card": showing.path(iteration.samples / "data_card.md"),
             "texts": texts,
-        },
-    )
-
-
-@dg.asset(
-    group_name=GROUP,
-    owners=OWNERS,
-    kinds={"pytorch", "mlflow"},
-    tags=stage_tags("training"),
-    partitions_def=planner_iterations,
-    deps=[distilled_samples, base_policy],
-    code_version=code_version(*TRAINING_SOURCES),
-    # One training at a time on an accelerator: the pool's limit is in dagster.yaml.
-    pool="gpu",
-    description=(
-        "The student's lessons: supervised fine-tuning on the weighted samples, the loss on the action alone.\n\n"
-        "Runs as a process of its own, `flywheel train`, through Dagster Pipes: it can be cancelled, goes on from its "
-        "last checkpoint, and is the very command a person would type."
-    ),
-)
-def planner_adapter(
-    context: dg.AssetExecutionContext,
-    preset: PresetChoice,
-    store: StoreResource,
-    launcher: LauncherResource,
-    tracker: TrackerResource,
-    progress: dg.ResourceParam[ProgressListener],
-) -> dg.MaterializeResult[Any]:
-    """Train, or go on with a training of the same samples and configuration."""
-    from hitl_ops.contracts.publish import publish_json
-    from hitl_ops.samples.parquet import read_manifest
-
-    with mistakes_named():
-        section = preset.resolve().training
-        iteration = store.iteration(PROGRAM, context.partition_key)
-        samples, out = iteration.samples / "distilled.parquet", iteration.policy
-        resumed = claim(
-            out,
-            {
-                "config": section.config.decisive(),
-                "processes": section.processes,
-                "samples": read_manifest(samples).hash,
-            },
-        )
-        context.log.info("going on where the last run stopped" if resumed else "starting anew")
-        # JSON is YAML: the verb reads it like a file written by hand.
-        publish_json(out / "config.yaml", section.config)
-        summary = launcher.launch(
-            context,
-            [
-                "train",
-                *("--samples", str(samples), "--out", str(out), "--config", str(out / "config.yaml")),
-                *tracker.arguments(PROGRAM, context.partition_key, context.run.run_id),
-            ],
-            log=out / "train.log",
-            progress=progress.of_step(context),
-            processes=section.processes,
-            environment={"FLYWHEEL_HOME": str(store.open().root)},
-        )
-    trained = out / str(summary["trained"])
-    weights = sorted(trained.glob("*.safetensors"))
-    page = (
-        {"MLflow": dg.MetadataValue.url(tracker.run_page(summary["mlflow_experiment_id"], summary["mlflow_run_id"]))}
-        if summary.get("mlflow_run_id")
-        else {}
-    )
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(manifest_hash(weights, relative_to=out)),
-        metadata={
-            **page,
-            **_numbers(summary, "train_loss", "validation_loss", "best_validation_loss"),
-            "steps": summary["steps"],
-            "resumed at step": summary["resumed_step"],
-            "samples": summary["train_samples"],
-            "tokens per second": summary["sample_tokens_per_second"],
-            "seconds": summary["seconds"],
-            "base": summary["base"],
-            "method": summary["method"],
-            "parameters": summary["parameters"],
-            "trained parameters": summary["trained_parameters"],
-            "loss": showing.pictures(sorted((out / "plots").glob("*.png"))),
-            "weights": showing.path(trained),
-            "log": showing.path(out / "train.log"),
-        },
-    )
-
-
-def _numbers(summary: dict[str, Any], *names: str) -> dict[str, float]:
-    """Those of the figures that there are; Dagster draws them across materialisations."""
-    return {name.replace("_", " "): float(summary[name]) for name in names if summary.get(name) is not None}
-
-
-@dg.asset(
-    group_name=GROUP,
-    owners=OWNERS,
-    kinds={"pytorch", "safetensors"},
-    tags=stage_tags("policy"),
-    partitions_def=planner_iterations,
-    deps=[planner_adapter],
-    code_version=code_version(*TRAINING_SOURCES),
-    description=(
-        "The student: base model and adapter merged into one set of weights, with a card that names what made them."
-        "\n\n"
-        "The policy id on the card changes with every sample, every value of the configuration and the code."
-    ),
-)
-def planner_policy(
-    context: dg.AssetExecutionContext,
-    preset: PresetChoice,
-    store: StoreResource,
-    progress: dg.ResourceParam[ProgressListener],
-) -> dg.MaterializeResult[Any]:
-    """Merge what was trained into its base and write the policy card."""
-    from hitl_ops.models.planner_lm import CARD_FILE, MERGED_FOLDER
-    from hitl_ops.samples.parquet import read_manifest
-    from hitl_ops.training.publish_policy import publish_policy
-    from hitl_ops.training.sft import SUMMARY, TrainSummary
-
-    told = progress.of_step(context)
-    with mistakes_named():
-        iteration = store.iteration(PROGRAM, context.partition_key)
-        folder = iteration.policy
-        if not (folder / SUMMARY).is_file():
-            raise UserError(f"there is no finished training in '{folder}'", "materialise planner_adapter first")
-        trained = TrainSummary.model_validate_json((folder / SUMMARY).read_text(encoding="utf-8"))
-        samples = iteration.samples / "distilled.parquet"
-        if (made_from_of(folder) or {}).get("samples") != read_manifest(samples).hash:
-            raise UserError("the student was trained on other samples", "materialise planner_adapter first")
-        policy = publish_policy(
-            trained,
-            samples,
-            folder,
-            program=PROGRAM,
-            iteration=iteration.iteration,
-            dtype=preset.resolve().training.config.base_dtype,
-            code_version=code_version(*TRAINING_SOURCES),
-            cache=store.open().cache,
-        )
-        card, merged = policy.card, policy.merged
-        told(1, 1, card.policy_id)
-    weights = sorted((folder / MERGED_FOLDER).glob("*.safetensors"))
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(manifest_hash([*weights, folder / CARD_FILE], relative_to=folder)),
-        metadata={
-            "policy": card.policy_id,
-            "parent": card.parent,
-            "parameters": merged.parameters,
-            "method": merged.method,
-            "largest difference of the merge": merged.max_logit_difference,
-            "samples": showing.counts(card.sample_counts, of="source"),
-            "samples' manifest": card.samples_hash,
-            "prompts": card.prompt_style,
-            "weights": showing.path(folder / MERGED_FOLDER),
-            "card": showing.path(folder / CARD_FILE),
         },
     )

@@ -1,12 +1,10 @@
-"""What must hold of the planner program's results before the next step builds on them.
+"""What must hold of the planner program's tasks and of what its teacher left before anybody learns from it.
 
 Schema, leakage and emptiness block what follows in the same run: nothing is trained on data that is broken, empty or
-seen in the examination. The gate does not block; it says whether the student is good enough to go on from.
+seen in the examination.
 """
 
 # Annotations stay objects here; see `planner`.
-
-import math
 
 import dagster as dg
 
@@ -18,14 +16,7 @@ from hitl_assets.findings import (
     sample_file_findings,
     sample_leakage_findings,
 )
-from hitl_assets.planner import (
-    TEACHER,
-    distilled_samples,
-    household_episodes,
-    planner_adapter,
-    teacher_rollouts,
-)
-from hitl_assets.planner_examination import planner_evaluation
+from hitl_assets.planner import TEACHER, distilled_samples, household_episodes, teacher_rollouts
 from hitl_assets.planner_iterations import PROGRAM
 from hitl_assets.preset_choice import PresetChoice
 from resources.store import StoreResource
@@ -157,70 +148,6 @@ def samples_degenerate(
     return findings.result()
 
 
-@dg.asset_check(
-    asset=planner_adapter, blocking=True, description="The loss is a number and ended below where it began."
-)
-def training_learned(context: dg.AssetCheckExecutionContext, store: StoreResource) -> dg.AssetCheckResult:
-    """Look at the training log's first and last losses."""
-    from hitl_ops.training.train_log import read_log
-
-    findings = Findings()
-    severity = dg.AssetCheckSeverity.ERROR
-    with broken_files_noted(findings):
-        log = read_log(store.iteration(PROGRAM, context.partition_key).policy / "train_log.jsonl")
-        losses = [float(row["loss"]) for row in log]
-        # The mean of a tenth at either end: single batches differ more than a short training moves them.
-        span = max(1, len(losses) // 10)
-        first, last = (sum(part) / max(1, len(part)) for part in (losses[:span], losses[-span:]))
-        findings.figures = {"loss at first": _figure(first), "loss at last": _figure(last), "steps": len(losses)}
-        if not losses:
-            findings.wrong.append("the log holds no loss")
-        elif not all(math.isfinite(loss) for loss in losses):
-            findings.wrong.append("a loss is not finite")
-        elif last >= first and len(losses) > 1:
-            # A policy that learned little can be examined; one that is no number can't.
-            severity = dg.AssetCheckSeverity.WARN
-            findings.wrong.append(f"the loss did not fall: {first:.4f} at first, {last:.4f} at last")
-    return findings.result(severity)
-
-
-def _figure(value: float) -> float | str:
-    """Metadata are JSON, which knows no NaN."""
-    return value if math.isfinite(value) else str(value)
-
-
-@dg.asset_check(
-    asset=planner_evaluation,
-    description="The student's success over the teacher's reaches `checks.gate_ratio` on the primary split.",
-)
-def evaluation_gate(
-    context: dg.AssetCheckExecutionContext, preset: PresetChoice, store: StoreResource
-) -> dg.AssetCheckResult:
-    """Compare the ratio with the gate; ``checks.gate_severity`` says how loudly a miss is told."""
-    from hitl_ops.evaluation.evaluate import read_evaluation
-
-    findings = Findings()
-    limits = preset.resolve().checks
-    with broken_files_noted(findings):
-        summary, _ = read_evaluation(store.iteration(PROGRAM, context.partition_key).evaluation)
-        figures = summary.figures()
-        ratio = figures["student_over_teacher"]
-        findings.figures = {
-            name: value
-            for name, value in figures.items()
-            if isinstance(value, int | float)
-            and name.startswith(("student.success", "teacher.success", "student_over"))
-        }
-        findings.figures["gate"] = limits.gate_ratio
-        if not figures["student.success"]:
-            findings.wrong.append("the student succeeded in no episode")
-        elif ratio is None:
-            findings.wrong.append("the teacher succeeded in no episode, so there is nothing to compare with")
-        elif ratio < limits.gate_ratio:
-            findings.wrong.append(f"student over teacher is {ratio:.2f}, the gate is {limits.gate_ratio:.2f}")
-    return findings.result(dg.AssetCheckSeverity(limits.gate_severity))
-
-
 PLANNER_CHECKS = [
     episodes_schema,
     episodes_leakage,
@@ -229,6 +156,4 @@ PLANNER_CHECKS = [
     samples_schema,
     samples_leakage,
     samples_degenerate,
-    training_learned,
-    evaluation_gate,
 ]

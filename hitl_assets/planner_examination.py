@@ -1,11 +1,12 @@
-"""The planner program's last step: teacher and student play in homes neither has seen, and are scored.
+"""The planner program's examination: teacher, student and the policy that serves play in homes none has seen.
 
-A thin layer over ``hitl_ops.evaluation``; the steps before it are in ``planner``, what must hold in ``planner_checks``.
+A thin layer over ``hitl_ops.evaluation``; who then serves is decided in ``planner_promotion``.
 """
 
 # Annotations stay objects here: Dagster does not recognise the context's type in a string, so this module must not
 # import `annotations` from `__future__`.
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -13,24 +14,30 @@ import dagster as dg
 from hitl_assets import showing
 from hitl_assets.claims import claim
 from hitl_assets.mistakes import mistakes_named
-from hitl_assets.planner import (
-    HOUSEHOLD_SOURCES,
-    STUDENT,
-    TEACHER,
-    distilled_samples,
-    household_episodes,
-    planner_adapter,
-    planner_policy,
-    stage_tags,
-    teacher_rollouts,
+from hitl_assets.planner import HOUSEHOLD_SOURCES, TEACHER, household_episodes, stage_tags
+from hitl_assets.planner_iterations import (
+    GROUP,
+    OWNERS,
+    PROGRAM,
+    base_policy_of,
+    human_input,
+    planner_iterations,
 )
-from hitl_assets.planner_iterations import GROUP, OWNERS, PROGRAM, base_policy, planner_iterations
+from hitl_assets.planner_training import planner_policy
+from hitl_assets.played_before import finished_rollouts, take_over
 from hitl_assets.preset_choice import PresetChoice
+from hitl_assets.presets import PlannerPreset
 from hitl_assets.provenance import code_version, manifest_hash
 from hitl_ops.contracts.progress import Progress
+from hitl_ops.contracts.store import IterationPaths
+from hitl_ops.rollouts.planners import PlannerConfig
 from resources.progress import ProgressListener
 from resources.store import StoreResource
 from resources.tracker import TrackerResource
+
+STUDENT = "student"
+SERVING = "serving"
+"""What the student is compared with by the gate: the policy that serves, where it is another."""
 
 
 @dg.asset(
@@ -39,12 +46,14 @@ from resources.tracker import TrackerResource
     kinds={"python", "html"},
     tags=stage_tags("evaluation"),
     partitions_def=planner_iterations,
-    deps=[planner_policy, household_episodes],
+    deps=[planner_policy, household_episodes, human_input],
     code_version=code_version(*HOUSEHOLD_SOURCES, "models", "evaluation"),
     description=(
-        "The student's examination: it and the teacher play the same episodes in homes neither has seen.\n\n"
+        "The student's examination: it, the teacher and the policy that serves play the same episodes in homes none "
+        "has seen.\n\n"
         "Success with bootstrap intervals by split and task type, paired comparison, latency per decision; a report "
-        "page and the student's best, median and worst episode on video."
+        "page and the student's best, median and worst episode on video. What teacher and serving policy have played "
+        "under the same conditions before is not played again."
     ),
 )
 def planner_evaluation(
@@ -54,13 +63,13 @@ def planner_evaluation(
     tracker: TrackerResource,
     progress: dg.ResourceParam[ProgressListener],
 ) -> dg.MaterializeResult[Any]:
-    """Let both play, score them, and write the report."""
+    """Let them play, score them, and write the report."""
     from hitl_ops.contracts.episode import read_episodes
     from hitl_ops.evaluation.evaluate import summarise
     from hitl_ops.evaluation.report import write_report
     from hitl_ops.evaluation.videos import record_videos
     from hitl_ops.rollouts.episode_sets import GENERATOR_VERSION, episode_file
-    from hitl_ops.rollouts.planners import PlannerConfig, planner_fingerprint
+    from hitl_ops.rollouts.planners import planner_fingerprint
     from hitl_ops.rollouts.run import run_rollouts
 
     told = progress.of_step(context)
@@ -70,11 +79,10 @@ def planner_evaluation(
         section = chosen.evaluation
         episodes = [
             episode
-            for split in section.splits
+            for split in splits_of(chosen, iteration)
             for episode in read_episodes(episode_file(store.open().episodes, split))[: section.max_episodes or None]
         ]
-        student = PlannerConfig(kind="policy", path=str(iteration.policy), decode=section.decode)
-        players = {TEACHER: chosen.rollouts.planner, STUDENT: student}
+        players = players_of(chosen, store, iteration, context.instance)
         for position, (name, planner) in enumerate(players.items()):
             config = chosen.rollouts.replace(
                 planner=planner.model_dump(),
@@ -86,15 +94,16 @@ def planner_evaluation(
                 disturbance=0.0,
             )
             out = iteration.evaluation / "rollouts" / name
-            claim(
-                out,
-                {
-                    "rollout": config.model_dump(mode="json", exclude={"processes", "max_episodes"}),
-                    "generator": GENERATOR_VERSION,
-                    "planner": planner_fingerprint(planner),
-                    "episodes": [episode.episode_id for episode in episodes],
-                },
-            )
+            made_from = {
+                "rollout": config.model_dump(mode="json", exclude={"processes", "max_episodes"}),
+                "generator": GENERATOR_VERSION,
+                "planner": planner_fingerprint(planner),
+                "episodes": [episode.episode_id for episode in episodes],
+            }
+            claim(out, made_from)
+            if name != STUDENT:
+                known = take_over(out, made_from, finished_rollouts(store.open(), PROGRAM))
+                context.log.info(f"{name}: {known} of {len(episodes)} episodes were played before")
             run_rollouts(episodes, config, out, _part(told, position, len(players) + 1, name))
         folders = {name: iteration.evaluation / "rollouts" / name / "traces" for name in players}
         summary = summarise(folders, iteration.evaluation, section.scoring, expected=episodes)
@@ -147,6 +156,39 @@ def planner_evaluation(
     )
 
 
+def splits_of(chosen: PlannerPreset, iteration: IterationPaths) -> tuple[str, ...]:
+    """What an iteration's policies play: after the first only what the gate and the curve need."""
+    return chosen.evaluation.splits if iteration.iteration == 0 else chosen.refinement.evaluation_splits
+
+
+def players_of(
+    chosen: PlannerPreset, store: StoreResource, iteration: IterationPaths, instance: dg.DagsterInstance
+) -> Mapping[str, PlannerConfig]:
+    """Who plays: the teacher, the student, and what serves where that is not the student itself.
+
+    Where it is, it has been promoted already; it is then compared with what it took the place of, as before.
+
+    Raises:
+        UserError: the iteration has no policy, or the registry cannot be read.
+    """
+    from hitl_ops.models.planner_lm import read_card
+    from hitl_ops.serving.policy_alias import resolve
+
+    decode = chosen.evaluation.decode
+    players = {
+        TEACHER: chosen.rollouts.planner,
+        STUDENT: PlannerConfig(kind="policy", path=str(iteration.policy), decode=decode),
+    }
+    serving = resolve(store.open(), PROGRAM)
+    opponent = serving.policy_id if serving is not None else ""
+    if opponent == read_card(iteration.policy).policy_id:
+        opponent = base_policy_of(instance, iteration.key) or ""
+    if opponent:
+        folder = store.open().policy(PROGRAM, opponent)
+        players[SERVING] = PlannerConfig(kind="policy", path=str(folder), decode=decode)
+    return players
+
+
 def _part(told: Progress, position: int, parts: int, name: str) -> Progress:
     """The progress of one of several equal parts, as progress of the whole."""
 
@@ -160,14 +202,3 @@ def _plotted(name: str, primary_split: str) -> bool:
     """Figures whose course over the iterations is worth a curve; the primary split's have a plain name already."""
     bounds = "_low" in name or "_high" in name or name.endswith(f"_{primary_split}")
     return not bounds and name.partition(".")[2].partition("_")[0] in ("success", "")
-
-
-PLANNER_ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
-    base_policy,
-    household_episodes,
-    teacher_rollouts,
-    distilled_samples,
-    planner_adapter,
-    planner_policy,
-    planner_evaluation,
-]

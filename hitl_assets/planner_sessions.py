@@ -1,8 +1,8 @@
 """The planner program's people: their sessions with a policy, how they went, and what of them is taught.
 
 A thin layer over ``hitl_ops.samples``. The sessions themselves come from the collection app, through the label store
-and the files beside it; ``sensors.collection`` starts these three when enough of them have come. What must hold of
-the results is in ``planner_session_checks``.
+and the files beside it; ``sensors.collection`` starts these three, and what ``planner_corrections`` makes of them for
+annotators, when enough have come. What must hold of the results is in ``planner_session_checks``.
 """
 
 # Annotations stay objects here: Dagster does not recognise the context's type in a string, so this module must not
@@ -16,7 +16,14 @@ import dagster as dg
 from hitl_assets import showing
 from hitl_assets.mistakes import mistakes_named
 from hitl_assets.planner import household_episodes, stage_tags
-from hitl_assets.planner_iterations import GROUP, OWNERS, PROGRAM, base_policy, planner_iterations
+from hitl_assets.planner_iterations import (
+    GROUP,
+    OWNERS,
+    PROGRAM,
+    base_policy,
+    collected_plays,
+    planner_iterations,
+)
 from hitl_assets.preset_choice import PresetChoice
 from hitl_assets.provenance import code_version, manifest_hash
 from hitl_ops.contracts.errors import UserError
@@ -33,7 +40,7 @@ _RECORDS = ("contracts", "records")
     kinds={"json", "sqlalchemy"},
     tags=stage_tags("sessions"),
     partitions_def=planner_iterations,
-    deps=[base_policy],
+    deps=[collected_plays, base_policy],
     code_version=code_version(*_RECORDS, "labels", "samples/collected_plays.py"),
     description=(
         "People at work: every finished play of the iteration, from the collection app.\n\n"
@@ -96,7 +103,7 @@ def _counted(names: Any) -> dict[str, int]:
     kinds={"parquet", "json"},
     tags=stage_tags("sessions"),
     partitions_def=planner_iterations,
-    deps=[session_logs],
+    deps=[session_logs, collected_plays],
     code_version=code_version(*_RECORDS, "samples/play_scores.py"),
     description=(
         "How people's plays went: a row a play with success, percent complete, steps, seconds and who did how much.\n\n"
@@ -163,7 +170,7 @@ def _rows(groups: Mapping[str, Any], of: str) -> list[dict[str, Any]]:
     kinds={"parquet"},
     tags=stage_tags("samples"),
     partitions_def=planner_iterations,
-    deps=[session_scores, household_episodes],
+    deps=[session_scores, household_episodes, collected_plays],
     code_version=code_version(*_RECORDS, "samples"),
     description=(
         "People's lessons: of every training episode the best successful attempt, whoever made it, as samples.\n\n"

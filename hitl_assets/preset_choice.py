@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from hitl_assets.mistakes import mistakes_named
-from hitl_assets.presets import PRESETS, PlannerPreset, PresetName, chosen_preset
+from hitl_assets.presets import PRESETS, PlannerPreset, PresetName, chosen_preset, collection_target
 from hitl_ops.contracts.errors import UserError
 
 
@@ -33,9 +33,11 @@ class PresetChoice(dg.ConfigurableResource):
 
     @classmethod
     def from_environment(cls) -> Self:
-        """What a run works at that is told nothing: ``FLYWHEEL_PRESET`` and ``FLYWHEEL_COLLECTION_TARGET``.
+        """What a run works at that is told nothing: the variables ``FLYWHEEL_…`` named here.
 
-        Runs that nobody starts by hand, a sensor's above all, have no other way to be told.
+        Runs that nobody starts by hand, a sensor's above all, have no other way to be told. ``FLYWHEEL_PRESET`` names
+        the preset, ``FLYWHEEL_COLLECTION_TARGET`` the plays an iteration is to have, and ``FLYWHEEL_OVERRIDES``
+        whatever else is to be laid over the preset, ``section.key=value`` between blanks.
 
         Raises:
             UserError: a variable holds something else.
@@ -44,10 +46,13 @@ class PresetChoice(dg.ConfigurableResource):
         name = next((known for known in PRESETS if known == wanted), None)
         if name is None:
             raise UserError(f"FLYWHEEL_PRESET '{wanted}' is unknown", f"choose one of {', '.join(PRESETS)}")
-        target = os.environ.get("FLYWHEEL_COLLECTION_TARGET", "").strip()
-        overrides = [f"collection.target={target}", f"collection.step={target}"] if target else []
-        if target and not (target.isdecimal() and int(target)):
-            raise UserError(f"FLYWHEEL_COLLECTION_TARGET '{target}' is no number", "write it as 100")
+        target = collection_target()
+        overrides = [] if target is None else [f"collection.target={target}", f"collection.step={target}"]
+        overrides += os.environ.get("FLYWHEEL_OVERRIDES", "").split()
+        try:
+            chosen_preset(name, overrides)
+        except UserError as error:
+            raise UserError(f"FLYWHEEL_OVERRIDES: {error.what}", error.remedy) from None
         return cls(name=name, overrides=overrides)
 
     def resolve(self) -> PlannerPreset:

@@ -5,6 +5,7 @@ Plain configuration, no Dagster: the command line starts from the same presets a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Literal
 
@@ -12,13 +13,19 @@ from pydantic import Field
 
 from hitl_ops.contracts.config import StrictConfig, apply_overrides
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.evaluation.gate import GateConfig
+from hitl_ops.evaluation.play_film import FilmConfig
+from hitl_ops.evaluation.session_videos import SessionVideosConfig
 from hitl_ops.evaluation.summary import EvaluationConfig
 from hitl_ops.models.base_models import TinyConfig
 from hitl_ops.rollouts.episode_sets import EpisodeSetConfig
 from hitl_ops.rollouts.planners import PlannerConfig
 from hitl_ops.rollouts.run import RolloutConfig
+from hitl_ops.samples.annotation_queue import QueueConfig
 from hitl_ops.samples.build import SampleConfig
+from hitl_ops.samples.expert import ExpertConfig
 from hitl_ops.samples.human_gold import HumanGoldConfig
+from hitl_ops.samples.training_mix import MixConfig
 from hitl_ops.training.train_config import LoraShape, TrainConfig, partnr_paper
 
 PresetName = Literal["laptop", "paper", "tiny_ci"]
@@ -56,6 +63,37 @@ class CollectionSection(StrictConfig):
     )
 
 
+class AnnotationSection(StrictConfig):
+    """What annotators are shown, how much of it they are to go through, and what of their words is taught."""
+
+    target: int = Field(
+        default=30, ge=1, description="reviewed plays of an iteration at which it is gone on with; sooner where all are"
+    )
+    queue: QueueConfig = Field(default=QueueConfig(), description="what makes a play worth a look")
+    expert: ExpertConfig = Field(default=ExpertConfig(), description="what of corrections is taught")
+
+
+class RefinementSection(StrictConfig):
+    """How the policy is trained and scored in the iterations after the first."""
+
+    start: Literal["previous", "base"] = Field(
+        default="previous",
+        description="previous: from the policy that served when the iteration was opened; base: from config.base anew",
+    )
+    config: TrainConfig = Field(default=TrainConfig(), description="what the training is told; base as start says")
+    processes: int = Field(default=1, ge=1, description="processes that train together (torchrun)")
+    mix: MixConfig = Field(default=MixConfig(), description="what the training set is made of; for the first one too")
+    evaluation_splits: tuple[Split, ...] = Field(
+        default=("val",), min_length=1, description="homes the policies play in; test stays untouched while we choose"
+    )
+
+
+class LoopSection(StrictConfig):
+    """How far the loop turns by itself."""
+
+    iterations: int = Field(default=5, ge=0, description="the last iteration that opens without anybody asking for it")
+
+
 class CheckLimits(StrictConfig):
     """What the asset checks let pass."""
 
@@ -79,6 +117,9 @@ class CheckLimits(StrictConfig):
         default=0.5, ge=0, le=1, description="success of people's plays below which a look at them is asked for"
     )
     least_human_samples: int = Field(default=20, ge=1, description="fewer out of people's plays teach nothing")
+    largest_dropped_share: float = Field(
+        default=0.2, ge=0, le=1, description="share of corrected decisions that cannot be taught above which to look"
+    )
 
 
 class PlannerPreset(StrictConfig):
@@ -91,6 +132,11 @@ class PlannerPreset(StrictConfig):
     evaluation: EvaluationSection = Field(default=EvaluationSection(), description="the student's examination")
     collection: CollectionSection = Field(default=CollectionSection(), description="how much people are to play")
     human_gold: HumanGoldConfig = Field(default=HumanGoldConfig(), description="what of people's plays is taught")
+    videos: SessionVideosConfig = Field(default=SessionVideosConfig(), description="which plays are filmed, and how")
+    annotation: AnnotationSection = Field(default=AnnotationSection(), description="how much annotators are to review")
+    refinement: RefinementSection = Field(default=RefinementSection(), description="the iterations after the first")
+    gate: GateConfig = Field(default=GateConfig(), description="when a policy may take the place of another")
+    loop: LoopSection = Field(default=LoopSection(), description="how far the loop turns by itself")
     checks: CheckLimits = Field(default=CheckLimits(), description="what the asset checks let pass")
 
 
@@ -98,36 +144,41 @@ class PlannerPreset(StrictConfig):
 # training episodes. The oracle searches (`partial`), so that its prompts say why it acts, and is now and then
 # disturbed; the student trains under exchanged names as well. 400 tasks, each played four times over, were learned
 # to 98 %, and 87 % of tasks in new homes: what lacked was other tasks, not other words for the same.
+_LAPTOP_LESSONS = TrainConfig(
+    base="tiny",
+    tiny=TinyConfig(hidden_size=128, layers=3, heads=4, kv_heads=4, intermediate_size=384),
+    method="full",
+    optimizer="muon",
+    schedule="linear_end",
+    learning_rate=6e-3,
+    final_learning_rate_share=0.03,
+    warmup_steps=60,
+    beta2=0.98,
+    weight_decay=0.05,
+    batch_size=72,
+    pack_tokens=4096,
+    precision="bf16",
+    max_steps=3000,
+    exchanged_copies=6,
+    prompt_loss_weight=0.1,
+    validation_fraction=0.05,
+    eval_every=200,
+    checkpoint_every=200,
+)
 _LAPTOP = PlannerPreset(
     episodes=EpisodeSetConfig(train=1600),
     rollouts=RolloutConfig(planner=PlannerConfig(observability="partial"), disturbance=0.08, keep_world_graph=False),
     samples=SampleConfig(percent_cut=0.99),
     training=TrainingSection(
-        config=TrainConfig(
-            base="tiny",
-            tiny=TinyConfig(hidden_size=128, layers=3, heads=4, kv_heads=4, intermediate_size=384),
-            method="full",
-            optimizer="muon",
-            schedule="linear_end",
-            learning_rate=6e-3,
-            final_learning_rate_share=0.03,
-            warmup_steps=60,
-            beta2=0.98,
-            weight_decay=0.05,
-            batch_size=72,
-            pack_tokens=4096,
-            precision="bf16",
-            max_steps=3000,
-            exchanged_copies=6,
-            prompt_loss_weight=0.1,
-            validation_fraction=0.05,
-            eval_every=200,
-            checkpoint_every=200,
-        ),
+        config=_LAPTOP_LESSONS,
         export_texts=False,  # one file a sample: minutes of fsync that the demo does not need
     ),
     # Whole actions compared: a small model is surer of an action than of its first token.
     evaluation=EvaluationSection(decode="score"),
+    # From the policy before: fewer steps, and smaller ones.
+    refinement=RefinementSection(
+        config=_LAPTOP_LESSONS.replace(max_steps=800, learning_rate=2e-3, warmup_steps=30, eval_every=100)
+    ),
 )
 
 # PARTNR's own scale (arXiv 2411.00081): Llama-3.1-70B, asked in a conversation, teaches Llama-3-8B.
@@ -138,28 +189,35 @@ _PAPER = PlannerPreset(
     ),
     samples=SampleConfig(prompt_style="snapshot"),
     training=TrainingSection(config=partnr_paper(), processes=4),
+    refinement=RefinementSection(config=partnr_paper().replace(max_steps=10_000), processes=4),
 )
 
 # Seconds, for tests: every step of the graph does its work, and nothing is learned.
+_TINY_LESSONS = TrainConfig(
+    base="tiny",
+    tiny=TinyConfig(hidden_size=32, layers=1, heads=2, kv_heads=2, intermediate_size=64, vocab_size=512),
+    method="lora",
+    lora=LoraShape(rank=2),
+    max_steps=2,
+    eval_every=1,
+    checkpoint_every=1,
+    device="cpu",
+)
 _TINY_CI = PlannerPreset(
     episodes=EpisodeSetConfig(train=8, val=2, test=2),
     rollouts=RolloutConfig(processes=1, decision_limit=20, keep_world_graph=False),
-    training=TrainingSection(
-        config=TrainConfig(
-            base="tiny",
-            tiny=TinyConfig(hidden_size=32, layers=1, heads=2, kv_heads=2, intermediate_size=64, vocab_size=512),
-            method="lora",
-            lora=LoraShape(rank=2),
-            max_steps=2,
-            eval_every=1,
-            checkpoint_every=1,
-            device="cpu",
-        )
-    ),
+    training=TrainingSection(config=_TINY_LESSONS),
     evaluation=EvaluationSection(
         scoring=EvaluationConfig(resamples=100), processes=1, max_episodes=1, decision_limit=12, videos=True
     ),
     collection=CollectionSection(target=2, step=2),
+    videos=SessionVideosConfig(
+        most_plays=1, processes=1, film=FilmConfig(frames_per_second=1, most_frames=3, width=640, height=240)
+    ),
+    annotation=AnnotationSection(target=2),
+    refinement=RefinementSection(config=_TINY_LESSONS),
+    gate=GateConfig(resamples=200),
+    loop=LoopSection(iterations=1),
     checks=CheckLimits(least_samples=10, least_human_samples=5),
 )
 
@@ -176,3 +234,17 @@ def chosen_preset(name: str, overrides: list[str]) -> PlannerPreset:
         if known == name:
             return apply_overrides(preset, overrides)
     raise UserError(f"preset '{name}' is unknown", f"choose one of {', '.join(PRESETS)}")
+
+
+def collection_target() -> int | None:
+    """The plays an iteration is to have, as ``FLYWHEEL_COLLECTION_TARGET`` says; None where it says nothing.
+
+    Raises:
+        UserError: the variable holds no number above 0.
+    """
+    target = os.environ.get("FLYWHEEL_COLLECTION_TARGET", "").strip()
+    if not target:
+        return None
+    if not (target.isdecimal() and int(target)):
+        raise UserError(f"FLYWHEEL_COLLECTION_TARGET '{target}' is no number", "write it as 100")
+    return int(target)

@@ -16,18 +16,14 @@ from collections.abc import Mapping
 import dagster as dg
 
 from hitl_assets.mistakes import mistakes_named
-from hitl_assets.planner_iterations import PROGRAM, base_policy, planner_iterations
+from hitl_assets.planner_iterations import POLICY, PROGRAM, SOURCE, base_policy, opened_iterations, planner_iterations
 from hitl_assets.planner_jobs import planner_collection
+from hitl_assets.planner_versions import given, versions
 from hitl_assets.preset_choice import PresetChoice
 from hitl_assets.presets import CollectionSection
-from hitl_ops.contracts.store import iteration_key
+from hitl_ops.contracts.store import Store, iteration_key
 from resources.store import StoreResource
-
-# Dagster's daemon comes round to its sensors every five seconds, whatever interval they ask for; somebody who has
-# just finished the last play would wait for half of that in the mean. So a tick goes on looking until shortly before
-# the next one.
-WATCH_S = 4.25
-LOOK_EVERY_S = 0.2
+from sensors.watching import LOOK_EVERY_S, WATCH_S
 
 
 def mark_reached(plays: int, section: CollectionSection) -> int:
@@ -53,7 +49,8 @@ def finished_collection(
     context: dg.SensorEvaluationContext, store: StoreResource, preset: PresetChoice
 ) -> dg.SensorResult | dg.SkipReason:
     """Look at the label store for a while, and request what has become due."""
-    section = preset.resolve().collection
+    chosen = preset.resolve()
+    section = chosen.collection
     requested = _requested(context.cursor)
     deadline = time.monotonic() + WATCH_S
     with mistakes_named():
@@ -67,12 +64,17 @@ def finished_collection(
                 if due or time.monotonic() + LOOK_EVERY_S >= deadline:
                     break
                 time.sleep(LOOK_EVERY_S)
+            if not due:
+                return dg.SkipReason(_standing(plays, section))
+            opened = opened_iterations(context.instance)
+            unopened = [key for key in due if key not in opened]
+            # What the run is made from is told before it starts: said later, it would count as a change.
+            people = {key: given(labels, int(key)) for key in [*opened, *unopened]}
         finally:
             labels.close()
-    if not due:
-        return dg.SkipReason(_standing(plays, section))
-    opened = set(context.instance.get_dynamic_partitions(planner_iterations.name or ""))
-    unopened = [key for key in due if key not in opened]
+        keep = chosen.refinement.mix.refused_iterations == "leave_out"
+        told = versions(context.instance, store.open(), people, leave_out_refused=keep)
+        source = _served(store.open()) if unopened else {}
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
@@ -85,15 +87,20 @@ def finished_collection(
         # People may be invited to an iteration that nobody opened: that they have played opens it.
         dynamic_partitions_requests=[planner_iterations.build_add_request(unopened)] if unopened else [],
         asset_events=[
-            dg.AssetMaterialization(
-                base_policy.key,
-                partition=key,
-                metadata={"source": "the policy that was served while people played; every play's trace names it"},
-            )
-            for key in unopened
+            *(dg.AssetMaterialization(base_policy.key, partition=key, metadata=source) for key in unopened),
+            *told,
         ],
         cursor=json.dumps({**requested, **due}, sort_keys=True),
     )
+
+
+def _served(store: Store) -> dict[str, str]:
+    """What an iteration starts from that people opened by playing."""
+    from hitl_ops.serving.policy_alias import resolve
+
+    serving = resolve(store, PROGRAM)
+    said = {SOURCE: "what served when enough people had played; every play's trace names its partner"}
+    return said if serving is None else {POLICY: serving.policy_id, **said}
 
 
 def _requested(cursor: str | None) -> dict[str, int]:

@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from hitl_assets import planner_checks as checks
+from hitl_assets import planner_learning_checks as learning
 from hitl_assets.preset_choice import PresetChoice
 from hitl_ops.contracts.episode import read_episodes, write_episodes
 from hitl_ops.contracts.store import IterationPaths
@@ -188,7 +189,7 @@ def test_loss(
     log = iteration.policy / "train_log.jsonl"
     log.parent.mkdir(parents=True)
     log.write_text("".join(json.dumps({"step": step, "loss": loss}) + "\n" for step, loss in enumerate(losses, 1)))
-    found = verdict(checks.training_learned)
+    found = verdict(learning.training_learned)
     assert found.passed is (said is None)
     assert found.severity.value == severity
     if said:
@@ -233,12 +234,12 @@ def test_gate(
     verdict: Verdict,
 ) -> None:
     _evaluate(store, iteration, tmp_path, student=student)
-    found = verdict(checks.evaluation_gate, PresetChoice(name="tiny_ci", overrides=overrides))
+    found = verdict(learning.evaluation_gate, PresetChoice(name="tiny_ci", overrides=overrides))
     assert (found.passed, found.severity.value) == (passed, severity)
     assert said in (found.description or "")
 
 
 def test_gate_without_an_evaluation(verdict: Verdict) -> None:
-    found = verdict(checks.evaluation_gate)
+    found = verdict(learning.evaluation_gate)
     assert not found.passed
     assert "run the evaluation first" in (found.description or "")

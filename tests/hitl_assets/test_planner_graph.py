@@ -7,39 +7,59 @@ import itertools
 import dagster as dg
 
 from hitl_assets.definitions import build_defs
-from hitl_assets.planner_iterations import base_policy, open_first_iteration, open_iteration, planner_iterations
+from hitl_assets.planner_iterations import (
+    base_policy,
+    base_policy_of,
+    open_first_iteration,
+    open_iteration,
+    planner_iterations,
+)
 
 PEOPLE = ["session_logs", "session_scores", "human_gold_samples"]
-ORDER = ["teacher_rollouts", "distilled_samples", "planner_adapter", "planner_policy", "planner_evaluation"]
+SHOWN = ["annotation_queue", "session_videos"]
+TEACHING = ["teacher_rollouts", "distilled_samples"]
+LEARNING = ["training_mix", "planner_adapter", "planner_policy", "planner_evaluation", "planner_promotion"]
+GIVEN = ["base_policy", "collected_plays", "annotation_labels", "human_input"]
+PARTITIONED = [*GIVEN, *TEACHING, *PEOPLE, *SHOWN, "expert_samples", *LEARNING]
 
 
 def _graph() -> dg.AssetGraph:
     return build_defs().resolve_asset_graph()
 
 
+def _parents(name: str) -> set[str]:
+    return {key.to_user_string() for key in _graph().get(dg.AssetKey(name)).parent_keys}
+
+
 def test_follows_the_design() -> None:
-    graph = _graph()
-    for before, after in itertools.pairwise(ORDER):
-        assert dg.AssetKey(before) in graph.get(dg.AssetKey(after)).parent_keys
-    assert dg.AssetKey("household_episodes") in graph.get(dg.AssetKey("teacher_rollouts")).parent_keys
-    assert dg.AssetKey("base_policy") in graph.get(dg.AssetKey("planner_adapter")).parent_keys
+    for before, after in itertools.pairwise([*TEACHING, *LEARNING]):
+        assert before in _parents(after)
+    assert "household_episodes" in _parents("teacher_rollouts")
+    assert "base_policy" in _parents("planner_adapter")
     for before, after in itertools.pairwise(["base_policy", *PEOPLE]):
-        assert dg.AssetKey(before) in graph.get(dg.AssetKey(after)).parent_keys
-    assert dg.AssetKey("household_episodes") in graph.get(dg.AssetKey("human_gold_samples")).parent_keys
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
-        "base_policy",
-        "household_episodes",
-        *ORDER,
-        *PEOPLE,
-    }
+        assert before in _parents(after)
+    assert "household_episodes" in _parents("human_gold_samples")
+    assert {"session_logs", "annotation_queue"} <= _parents("session_videos")
+    assert {"session_logs", "annotation_labels"} <= _parents("expert_samples")
+    assert {"distilled_samples", "human_gold_samples", "expert_samples"} <= _parents("training_mix")
+    assert {key.to_user_string() for key in _graph().get_all_asset_keys()} == {"household_episodes", *PARTITIONED}
+
+
+def test_what_people_give_is_known_to_all_that_is_made_of_it() -> None:
+    """Dagster tells only the direct children of what has changed, so every descendant is one."""
+    of_plays = {*PEOPLE, *SHOWN, "expert_samples"}
+    assert {name for name in PARTITIONED if "collected_plays" in _parents(name)} == of_plays
+    assert {name for name in PARTITIONED if "annotation_labels" in _parents(name)} == {"expert_samples"}
+    assert {name for name in PARTITIONED if "human_input" in _parents(name)} == set(LEARNING)
 
 
 def test_iterations_are_partitions_and_episodes_are_shared() -> None:
     graph = _graph()
-    for name in ["base_policy", *ORDER, *PEOPLE]:
+    for name in PARTITIONED:
         assert graph.get(dg.AssetKey(name)).partitions_def == planner_iterations
     assert graph.get(dg.AssetKey("household_episodes")).partitions_def is None
-    assert not graph.get(dg.AssetKey("base_policy")).is_materializable
+    for name in GIVEN:
+        assert not graph.get(dg.AssetKey(name)).is_materializable
 
 
 def test_every_asset_says_what_it_is() -> None:
@@ -74,27 +94,48 @@ def test_what_would_spoil_the_next_step_blocks_it() -> None:
         "human_gold_schema",
         "human_gold_leakage",
         "human_gold_degenerate",
+        "queue_is_complete",
+        "expert_schema",
+        "expert_leakage",
+        "mix_schema",
+        "mix_leakage",
+        "mix_degenerate",
+        "mix_weights",
     }
-    assert not blocking & {"evaluation_gate", "enough_plays"}
+    assert not blocking & {
+        "evaluation_gate",
+        "enough_plays",
+        "plays_are_filmed",
+        "corrections_are_taught",
+        "gate_passed",
+        "what_serves_is_sound",
+    }
 
 
 def test_opening_an_iteration_reports_its_base_once() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert open_first_iteration(instance) == "000"
         open_first_iteration(instance)
+        assert base_policy_of(instance, "001") is None
         open_iteration(instance, 1, {"policy": "planner-000-0123456789"})
+        open_iteration(instance, 1, {"policy": "another"})
+        assert (base_policy_of(instance, "000"), base_policy_of(instance, "001")) == ("", "planner-000-0123456789")
         assert instance.get_dynamic_partitions("planner_iterations") == ["000", "001"]
         events = instance.fetch_materializations(base_policy.key, limit=10).records
         assert sorted(event.partition_key or "" for event in events) == ["000", "001"]
 
 
 def test_jobs_hold_what_is_started_as_one() -> None:
-    for name, held in (("planner_iteration_0", {"household_episodes", *ORDER}), ("planner_collection", set(PEOPLE))):
+    for name, held in (
+        ("planner_iteration_0", {"household_episodes", *TEACHING, *LEARNING}),
+        ("planner_collection", {*PEOPLE, *SHOWN}),
+        ("planner_refinement", {"expert_samples", *LEARNING}),
+    ):
         job = build_defs().resolve_job_def(name)
         assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == held
 
 
-def test_collections_are_taken_up_one_after_the_other() -> None:
+def test_runs_that_write_the_same_files_follow_one_another() -> None:
     import yaml
 
     from flywheel.dagster_home import source_root
@@ -103,4 +144,5 @@ def test_collections_are_taken_up_one_after_the_other() -> None:
     settings = yaml.safe_load((source_root() / "dagster.yaml").read_text())
     (limit,) = settings["concurrency"]["runs"]["tag_concurrency_limits"]
     assert limit == {"key": ALONE, "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
-    assert build_defs().resolve_job_def("planner_collection").run_tags[ALONE] == "planner_collection"
+    for name in ("planner_collection", "planner_refinement"):
+        assert build_defs().resolve_job_def(name).run_tags[ALONE] == name

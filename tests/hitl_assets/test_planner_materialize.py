@@ -123,8 +123,8 @@ def test_leaked_samples_stop_what_follows(run: Run, tmp_path: Path) -> None:
     for episode in val:
         episode.scene_id = train[0].scene_id
     write_episodes(folder / "val.json.gz", val)
-    result = run(["distilled_samples", "planner_adapter"])
+    result = run(["distilled_samples", "training_mix"])
     assert not result.success
     failed = [check.check_name for check in result.get_asset_check_evaluations() if not check.passed]
     assert failed == ["samples_leakage"]
-    assert not result.asset_materializations_for_node("planner_adapter")
+    assert not result.asset_materializations_for_node("training_mix")

@@ -45,7 +45,7 @@ def people(sound: Played, tmp_path: Path) -> Played:
 
 @pytest.fixture
 def run(people: Played) -> Iterator[Run]:
-    """Runs the job for partition 000, in an instance of its own."""
+    """Runs the job's first half for partition 000, in an instance of its own."""
     with dg.DagsterInstance.ephemeral() as instance:
         open_first_iteration(instance)
         definitions = build_defs(resource_overrides={"store": StoreResource(home=str(people[0].store.root))})
@@ -55,6 +55,7 @@ def run(people: Played) -> Iterator[Run]:
             return job.execute_in_process(
                 instance=instance,
                 partition_key="000",
+                asset_selection=[dg.AssetKey(name) for name in ASSETS],
                 run_config={"resources": {"preset": {"config": {"name": "tiny_ci", "overrides": list(overrides)}}}},
                 raise_on_error=False,
             )
@@ -161,7 +162,9 @@ def materialised(sound: Played, tmp_path_factory: pytest.TempPathFactory) -> Pat
         job = build_defs(
             resource_overrides={"store": StoreResource(home=str(root)), "preset": PresetChoice(name="tiny_ci")}
         ).resolve_job_def("planner_collection")
-        assert job.execute_in_process(instance=instance, partition_key="000").success
+        assert job.execute_in_process(
+            instance=instance, partition_key="000", asset_selection=[dg.AssetKey(name) for name in ASSETS]
+        ).success
     return root
 
 
@@ -266,7 +269,7 @@ def test_an_empty_file_of_samples_is_found(store: StoreResource, verdict: Verdic
 
 
 def test_preset_and_target_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FLYWHEEL_PRESET", "FLYWHEEL_COLLECTION_TARGET"):
+    for name in ("FLYWHEEL_PRESET", "FLYWHEEL_COLLECTION_TARGET", "FLYWHEEL_OVERRIDES"):
         monkeypatch.delenv(name, raising=False)
     usual: Any = PresetChoice.from_environment()
     assert (usual.name, usual.resolve().collection.target, usual.resolve().collection.step) == ("laptop", 100, 100)
@@ -275,6 +278,13 @@ def test_preset_and_target_come_from_the_environment(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("FLYWHEEL_COLLECTION_TARGET", "30")
     section = PresetChoice.from_environment().resolve().collection
     assert (section.target, section.step) == (30, 30)
+    monkeypatch.setenv("FLYWHEEL_OVERRIDES", "loop.iterations=2 annotation.target=7")
+    chosen = PresetChoice.from_environment().resolve()
+    assert (chosen.loop.iterations, chosen.annotation.target, chosen.collection.target) == (2, 7, 30)
+    monkeypatch.setenv("FLYWHEEL_OVERRIDES", "loop.iteratons=2")
+    with pytest.raises(UserError, match=r"FLYWHEEL_OVERRIDES: .*did you mean 'iterations'"):
+        PresetChoice.from_environment()
+    monkeypatch.delenv("FLYWHEEL_OVERRIDES")
     for name, value in (("FLYWHEEL_COLLECTION_TARGET", "many"), ("FLYWHEEL_PRESET", "labtop")):
         monkeypatch.setenv(name, value)
         with pytest.raises(UserError, match=f"{name} '{value}'"):

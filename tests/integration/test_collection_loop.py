@@ -48,6 +48,8 @@ def test_the_last_play_needed_starts_the_run_once(
             "session_logs": "000",
             "session_scores": "000",
             "human_gold_samples": "000",
+            "annotation_queue": "000",
+            "session_videos": "000",
         }
         samples = collected.store.iteration("planner", 0).samples
         taught = json.loads((samples / "human_gold" / "chosen_plays.json").read_text())

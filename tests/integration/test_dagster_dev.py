@@ -179,9 +179,11 @@ def test_a_run_from_the_pages_does_its_work_and_nothing_is_left_behind(pages: Pa
         "household_episodes": None,
         "teacher_rollouts": "000",
         "distilled_samples": "000",
+        "training_mix": "000",
         "planner_adapter": "000",
         "planner_policy": "000",
         "planner_evaluation": "000",
+        "planner_promotion": "000",
     }
     verdicts = {
         event["evaluation"]["checkName"]: event["evaluation"]["success"] for event in events if "evaluation" in event
@@ -189,7 +191,7 @@ def test_a_run_from_the_pages_does_its_work_and_nothing_is_left_behind(pages: Pa
     # Two steps of training teach nothing: the gate says so, and the loss may fall or not.
     assert verdicts.pop("evaluation_gate") is False
     verdicts.pop("training_learned")
-    assert len(verdicts) == 7 and all(verdicts.values()), verdicts
+    assert len(verdicts) == 13 and all(verdicts.values()), verdicts
 
     iteration = Store.at(pages.root).iteration("planner", 0)
     assert len(list((iteration.rollouts / "teacher" / "traces").glob("*.jsonl.gz"))) == 8
