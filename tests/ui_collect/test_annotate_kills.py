@@ -19,7 +19,7 @@ from tests.support.plays import small_episode
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
-KILLS = int(os.environ.get("FLYWHEEL_TEST_KILLS", "12"))
+KILLS = int(os.environ.get("FLYWHEEL_TEST_KILLS", "8"))
 
 
 def insist(server: AnnotateServer, me: AnnotatorClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
