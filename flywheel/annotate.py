@@ -1,9 +1,9 @@
-"""``flywheel annotate``: the page on which people look at plays again and correct the policy's decisions."""
+"""``flywheel annotate``: people, or a scripted expert, look at plays again and correct the policy's decisions."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,6 +36,23 @@ def annotate(
     without_page: Annotated[
         bool, typer.Option("--without-page", help="Serve programs only: no page, which then need not be built.")
     ] = False,
+    scripted: Annotated[
+        bool, typer.Option("--scripted", help="No page: have the scripted expert go through the plays, and end.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=0, help="With --scripted: plays it shall have gone through in the end. [all]")
+    ] = None,
+    accuracy: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="With --scripted: share of decisions judged rightly. [default: 1]"),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="With --scripted: what it judges wrongly depends on it. [default: 0]")
+    ] = None,
+    annotator: Annotated[
+        str | None, typer.Option(help="With --scripted: whose labels they are. [default: scripted-expert]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --scripted: print the summary as JSON.")] = False,
     root: Annotated[
         Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
     ] = None,
@@ -46,13 +63,30 @@ def annotate(
 
     Plays are shown in the order in which a correction would teach most; where nobody has put them in order yet
     (the asset annotation_queue), that is done first.
+
+    With --scripted nobody is needed: an expert that knows the tasks goes through the plays in that order. Running it
+    again adds nothing. Its settings may be given by --config and --set as well.
     """
     from flywheel.configuration import resolve_config
+    from hitl_ops.contracts.errors import UserError
     from hitl_ops.contracts.store import Store
+
+    store = Store.at(root) if root else Store.from_environment()
+    if scripted:
+        page = (host, port, certificate, key, public_url, target, invite)
+        if page != (None,) * len(page) or allow_origin or without_page:
+            raise UserError("--scripted serves no page", "leave out the options of the page")
+        number = newest_iteration(store, with_plays=True) if iteration is None else iteration
+        options = {"accuracy": accuracy, "seed": seed}
+        _by_script(store, number, options, config, overrides, limit, annotator, labels_url, as_json=as_json)
+        return 0
+    if (limit, accuracy, seed, annotator) != (None,) * 4 or as_json:
+        raise UserError(
+            "--limit, --accuracy, --seed, --annotator and --json are the scripted expert's", "add --scripted"
+        )
     from ui_collect.annotate.server import StartOptions, serve_annotation
     from ui_collect.web_settings import WebSettings
 
-    store = Store.at(root) if root else Store.from_environment()
     settings = resolve_config(
         WebSettings,
         {"": WebSettings(iteration=newest_iteration(store, with_plays=True))},
@@ -73,6 +107,42 @@ def annotate(
     ).checked()
     _put_in_order(store, settings.iteration, settings.labels_url)
     return serve_annotation(settings, store, StartOptions(invite=invite, without_page=without_page))
+
+
+def _by_script(
+    store: Store,
+    iteration: int,
+    options: dict[str, Any],
+    config: Path | None,
+    overrides: list[str],
+    limit: int | None,
+    annotator: str | None,
+    labels_url: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    from flywheel.annotate_scripted import annotate_by_script, print_summary
+    from flywheel.configuration import resolve_config
+    from flywheel.progress_bar import progress_bar
+    from hitl_ops.samples.scripted_expert import ScriptedExpertConfig
+
+    wanted = resolve_config(
+        ScriptedExpertConfig,
+        {"": ScriptedExpertConfig()},
+        preset="",
+        file=config,
+        overrides=overrides,
+        options=options,
+    )
+    _put_in_order(store, iteration, labels_url or "")
+    with progress_bar("plays gone through") as progress:
+        summary = annotate_by_script(
+            store, iteration, wanted, progress, limit=limit, annotator=annotator, labels_url=labels_url
+        )
+    if as_json:
+        print(summary.model_dump_json(indent=2))
+    else:
+        print_summary(summary)
 
 
 def _put_in_order(store: Store, iteration: int, labels_url: str) -> None:

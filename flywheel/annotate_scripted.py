@@ -18,6 +18,7 @@ def annotate_by_script(
     *,
     limit: int | None = None,
     annotator: str | None = None,
+    labels_url: str | None = None,
 ) -> ScriptedSummary:
     """Have the scripted expert go through an iteration's plays.
 
@@ -30,6 +31,7 @@ def annotate_by_script(
         progress: told after each play.
         limit: plays it shall have gone through in the end; None: all.
         annotator: whose labels these are; ``scripted-expert`` by default.
+        labels_url: the label store; by default the one that belongs to ``store``.
 
     Raises:
         LabelStoreUnavailable: the label store does not answer.
@@ -41,7 +43,7 @@ def annotate_by_script(
     from hitl_ops.samples.scripted_expert import SCRIPTED_EXPERT, annotate_plays
 
     paths = store.iteration("planner", iteration)
-    labels = LabelStore.open(store.labels_url)
+    labels = LabelStore.open(labels_url or store.labels_url)
     try:
         listed = (paths.sessions / MANIFEST_FILE).is_file()
         manifest = read_play_manifest(paths.sessions) if listed else collect_plays(labels, paths)

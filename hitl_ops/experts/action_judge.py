@@ -101,13 +101,14 @@ class _Moment:
         """The admissible actions that bring some job nearer, in their order."""
         towards = {action for job in self.left.jobs for action in self._towards(job)}
         frees = self.left.held is not None and self.left.may_be_put_aside()
+        carries_off = frees and not self._may_be_put_down_here()
         serving = []
         for action in self.observation.admissible:
             tool, _, rest = action.partition("[")
             if tool == "Place" or tool in STATE_OF_TOOL or tool == "Pour":
                 serves = self.left.changes_well(parse_action(action), frees)
-            elif tool == "Navigate" and frees:
-                serves = action in towards or self._leads_to_space(rest.rstrip("]"))
+            elif tool == "Navigate" and carries_off:
+                serves = action in towards or self._has_space(rest.rstrip("]"))
             elif tool == "Done":
                 serves = self.left.may_be_done()
             elif tool == "Wait":
@@ -251,13 +252,14 @@ class _Moment:
             yield from self._walk_to(name)
             yield from self._opening(name)
 
-    def _leads_to_space(self, name: str) -> bool:
-        """Whether one could put down there what cannot be put down here."""
-        piece = self.state.furniture.get(name)
-        if piece is None or choose_slot(self.state, name, "on", None) is None:
-            return False
+    def _has_space(self, name: str) -> bool:
+        """Whether something could be put down on a piece of furniture."""
+        return name in self.state.furniture and choose_slot(self.state, name, "on", None) is not None
+
+    def _may_be_put_down_here(self) -> bool:
+        """Whether some furniture in reach takes what is held."""
         assert self.left.held is not None
-        return not any(
+        return any(
             refusal(self.state, self.agent, Action("Place", (self.left.held, "on", other, "None", "None"))) is None
             for other in self.state.furniture
         )
