@@ -28,7 +28,7 @@ from flywheel.evaluate import evaluate
 from flywheel.forget import forget
 from flywheel.lineage import lineage
 from flywheel.people import people
-from flywheel.processes import is_first, leave_after_the_first
+from flywheel.processes import is_first, is_joined, leave, leave_after_the_first
 from flywheel.promote import promote
 from flywheel.replay import replay
 from flywheel.rollback import rollback
@@ -158,4 +158,11 @@ def main() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore", FutureWarning)
     signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(run())
+    if not is_joined():
+        sys.exit(run())
+    try:
+        code = run()
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    if code:
+        leave(code)
