@@ -21,9 +21,11 @@ PLANNER_STAGES = {
     "household_episodes": "tasks in homes of their own",
     "teacher_rollouts": "the teacher plays",
     "distilled_samples": "its decisions become samples",
+    "training_mix": "samples, weighted",
     "planner_adapter": "the student learns",
     "planner_policy": "weights and policy card",
     "planner_evaluation": "both play in unseen homes",
+    "planner_promotion": "not worse? then it serves",
 }
 
 
@@ -35,7 +37,13 @@ class Program(enum.StrEnum):
 
 def demo(
     program: Annotated[Program, typer.Option(help="Which loop to show.")] = Program.planner,
-    preset: Annotated[str, typer.Option(help="Scale: laptop, paper or tiny_ci.")] = "laptop",
+    iterations: Annotated[
+        int, typer.Option(min=0, max=20, help="Then let scripted people and a scripted expert improve it so often.")
+    ] = 0,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Scale: laptop, laptop_loop, paper or tiny_ci; by default laptop, laptop_loop to iterate."),
+    ] = None,
     overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
     root: Annotated[
         Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
@@ -45,6 +53,9 @@ def demo(
     ] = False,
 ) -> int:
     """Let a teacher play, a student learn from it, and say how close it came, in homes neither has seen.
+
+    With --iterations the student starts weak, from few tasks, and people's plays and an expert's corrections make it
+    better: both scripted, through the collection server and the label store, as people's would be.
 
     Works through Dagster on the instance that `flywheel up` shows. A demo that was cut short goes on where it stopped.
     """
@@ -57,15 +68,20 @@ def demo(
     from hitl_ops.evaluation.evaluate import read_evaluation
 
     started = time.monotonic()
+    preset = preset or ("laptop_loop" if iterations else "laptop")
     chosen = chosen_preset(preset, overrides)
     store = Store.at(root) if root else Store.from_environment()
     if fresh:
-        _forget(store, program)
+        _forget(store, program, iterations)
     console, errors = Console(), Console(stderr=True)
     errors.print(f"[bold]{program} program, iteration 000[/], preset {preset}, in {store.root}")
     code = _materialise(store, preset, overrides, errors)
     if code != 0:
         return code
+    if iterations:
+        from flywheel.demo_iterations import iterate_and_tell
+
+        return iterate_and_tell(store, preset, overrides, chosen, iterations, console, errors, started)
     iteration = store.iteration(program, 0)
     summary, _ = read_evaluation(iteration.evaluation)
     seconds = time.monotonic() - started
@@ -77,11 +93,23 @@ def demo(
     return 0
 
 
-def _forget(store: Store, program: str) -> None:
+def _forget(store: Store, program: str, iterations: int) -> None:
+    """Remove what iteration 000 made; what people gave to later ones is never removed.
+
+    Raises:
+        UserError: later iterations are asked for anew, and there are some.
+    """
     import shutil
 
+    from hitl_ops.contracts.errors import UserError
     from hitl_ops.contracts.publish import disk_errors_named
 
+    later = [number for number in range(1, iterations + 1) if store.iteration(program, number).base.is_dir()]
+    if later:
+        raise UserError(
+            f"'{store.root}' holds iterations with people's plays ({store.iteration(program, later[0]).key} and on)",
+            "name another --root; what people gave is not thrown away",
+        )
     iteration = store.iteration(program, 0)
     with disk_errors_named(iteration.base):
         if iteration.base.is_dir():

@@ -45,13 +45,16 @@ class Stages(ProgressListener):
 
     def of_step(self, context: dg.AssetExecutionContext) -> Progress:
         """The callback of one step."""
-        asset = context.asset_key.to_user_string()
+        return self.of(context.asset_key.to_user_string())
+
+    def of(self, stage: str) -> Progress:
+        """The callback of a stage, which begins now; the one before has ended."""
         self.ended()
-        self.at_work = asset
-        self.begin(asset)
+        self.at_work = stage
+        self.begin(stage)
 
         def tell(done: int, total: int, note: str = "") -> None:
-            self.tell(asset, done, total, note)
+            self.tell(stage, done, total, note)
 
         return tell
 

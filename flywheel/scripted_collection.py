@@ -17,13 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from hitl_assets.presets import ScriptedCrowd
     from hitl_ops.contracts.store import Store
 
 _START_WITHIN_S = 120.0
@@ -32,20 +30,8 @@ _LOOK_EVERY_S = 1.0
 _JOIN = re.compile(r"(https?://\S+/join#\S+)")
 
 
-class CrowdConfig(StrictConfig):
-    """A scripted crowd."""
-
-    people: int = Field(default=30, ge=1, le=200, description="how many play at once")
-    speed: float = Field(default=1.0, gt=0, le=100, description="how quick they are: their pauses are divided by it")
-    skill: float = Field(default=1.0, ge=0, le=1, description="share of their acts that serve the task")
-    overrides: float = Field(
-        default=0.05, ge=0, le=1, description="chance at each of the partner's decisions to put another in its place"
-    )
-    seed: int = Field(default=0, ge=0, description="everything they choose depends on it, and on the iteration")
-
-
 def collect_by_script(
-    store: Store, iteration: int, target: int, config: CrowdConfig, progress: Progress = silent
+    store: Store, iteration: int, target: int, config: ScriptedCrowd, progress: Progress = silent
 ) -> int:
     """Let a scripted crowd play an iteration's episodes until ``target`` plays have finished.
 
@@ -118,7 +104,7 @@ def _crowd(
     done: int,
     people: int,
     tries: int,
-    config: CrowdConfig,
+    config: ScriptedCrowd,
     log: Path,
     target: int,
     progress: Progress,

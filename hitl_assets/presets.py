@@ -25,10 +25,11 @@ from hitl_ops.samples.annotation_queue import QueueConfig
 from hitl_ops.samples.build import SampleConfig
 from hitl_ops.samples.expert import ExpertConfig
 from hitl_ops.samples.human_gold import HumanGoldConfig
+from hitl_ops.samples.scripted_expert import ScriptedExpertConfig
 from hitl_ops.samples.training_mix import MixConfig
 from hitl_ops.training.train_config import LoraShape, TrainConfig, partnr_paper
 
-PresetName = Literal["laptop", "paper", "tiny_ci"]
+PresetName = Literal["laptop", "laptop_loop", "paper", "tiny_ci"]
 Split = Literal["val", "test"]
 
 
@@ -94,6 +95,25 @@ class LoopSection(StrictConfig):
     iterations: int = Field(default=5, ge=0, description="the last iteration that opens without anybody asking for it")
 
 
+class ScriptedCrowd(StrictConfig):
+    """Scripted people, who play where `flywheel demo --iterations` and `flywheel iterate --scripted` need some."""
+
+    people: int = Field(default=30, ge=1, le=200, description="how many play at once")
+    speed: float = Field(default=1.0, gt=0, le=100, description="how quick they are: their pauses are divided by it")
+    skill: float = Field(default=1.0, ge=0, le=1, description="share of their acts that serve the task")
+    overrides: float = Field(
+        default=0.05, ge=0, le=1, description="chance at each of the partner's decisions to put another in its place"
+    )
+    seed: int = Field(default=0, ge=0, description="everything they choose depends on it, and on the iteration")
+
+
+class ScriptedSection(StrictConfig):
+    """Stand-ins for people."""
+
+    crowd: ScriptedCrowd = Field(default=ScriptedCrowd(), description="who plays")
+    expert: ScriptedExpertConfig = Field(default=ScriptedExpertConfig(), description="who corrects")
+
+
 class CheckLimits(StrictConfig):
     """What the asset checks let pass."""
 
@@ -137,6 +157,7 @@ class PlannerPreset(StrictConfig):
     refinement: RefinementSection = Field(default=RefinementSection(), description="the iterations after the first")
     gate: GateConfig = Field(default=GateConfig(), description="when a policy may take the place of another")
     loop: LoopSection = Field(default=LoopSection(), description="how far the loop turns by itself")
+    scripted: ScriptedSection = Field(default=ScriptedSection(), description="stand-ins for people, where asked for")
     checks: CheckLimits = Field(default=CheckLimits(), description="what the asset checks let pass")
 
 
@@ -181,6 +202,20 @@ _LAPTOP = PlannerPreset(
     ),
 )
 
+# The laptop's scale for watching people make a policy better: a teacher's 300 tasks and few steps leave much to learn.
+_LAPTOP_LOOP = _LAPTOP.replace(
+    rollouts=_LAPTOP.rollouts.replace(max_episodes=300).model_dump(),
+    training=_LAPTOP.training.replace(config=_LAPTOP_LESSONS.replace(max_steps=1200).model_dump()).model_dump(),
+    evaluation=_LAPTOP.evaluation.replace(splits=("val",), videos=False).model_dump(),
+    collection=CollectionSection(target=150, step=150).model_dump(),
+    annotation=AnnotationSection(target=150).model_dump(),
+    videos=SessionVideosConfig(most_plays=6).model_dump(),
+    refinement=RefinementSection(
+        config=_LAPTOP_LESSONS.replace(max_steps=1200, learning_rate=4e-3, warmup_steps=30)
+    ).model_dump(),
+    scripted=ScriptedSection(crowd=ScriptedCrowd(people=40, speed=1.5)).model_dump(),
+)
+
 # PARTNR's own scale (arXiv 2411.00081): Llama-3.1-70B, asked in a conversation, teaches Llama-3-8B.
 _PAPER = PlannerPreset(
     rollouts=RolloutConfig(
@@ -218,10 +253,17 @@ _TINY_CI = PlannerPreset(
     refinement=RefinementSection(config=_TINY_LESSONS),
     gate=GateConfig(resamples=200),
     loop=LoopSection(iterations=1),
-    checks=CheckLimits(least_samples=10, least_human_samples=5),
+    scripted=ScriptedSection(crowd=ScriptedCrowd(people=2, speed=4.0)),
+    # Two plays of two scripted people may be walks for the most part.
+    checks=CheckLimits(least_samples=10, least_human_samples=5, largest_tool_share=1.0),
 )
 
-PRESETS: Mapping[PresetName, PlannerPreset] = {"laptop": _LAPTOP, "paper": _PAPER, "tiny_ci": _TINY_CI}
+PRESETS: Mapping[PresetName, PlannerPreset] = {
+    "laptop": _LAPTOP,
+    "laptop_loop": _LAPTOP_LOOP,
+    "paper": _PAPER,
+    "tiny_ci": _TINY_CI,
+}
 
 
 def chosen_preset(name: str, overrides: list[str]) -> PlannerPreset:

@@ -115,6 +115,8 @@ class StreamClient(_Timed):
 
     def __init__(self, number: int, url: str, token: str) -> None:
         super().__init__()
+        self._number = number
+        self._stage = ""
         self._url = url
         self._token = token
         self._presses = presses(number)
@@ -129,10 +131,20 @@ class StreamClient(_Timed):
         """See :class:`LoadClient`."""
         self._playing.clear()
         self._in_episode = False
+        self._stage = ""
         self.socket = await open_page_socket(self._url, self)
         self._say({"type": "hello", "token": self._token, "protocol": 1})
-        async with asyncio.timeout(_PLAY_WITHIN_S):
-            await self._playing.wait()
+        try:
+            async with asyncio.timeout(_PLAY_WITHIN_S):
+                await self._playing.wait()
+        except TimeoutError:
+            raise RuntimeError(
+                f"client {self._number} did not come to play within {_PLAY_WITHIN_S:g} s: {self._standing()}"
+            ) from None
+
+    def _standing(self) -> str:
+        """What the server said last, for whoever has to find out why nothing came."""
+        return f"stage {self._stage or 'none'}, last keyframe at tick {self._tick_last[0]}, errors {self.errors[-3:]}"
 
     def _say(self, message: dict[str, Any]) -> None:
         if self.socket is not None:
@@ -192,7 +204,7 @@ class StreamClient(_Timed):
             self.errors.append(text)
 
     def _on_stage(self, message: dict[str, Any]) -> None:
-        stage = message["stage"]
+        stage = self._stage = message["stage"]
         self._in_episode = stage == "episode"
         if not self._in_episode:
             self._playing.clear()

@@ -1,0 +1,64 @@
+"""``flywheel iterate``: one iteration of a program, from people's plays to the policy that serves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flywheel.configuration import SetOption
+
+
+def iterate(
+    iteration: Annotated[
+        int | None, typer.Option(min=1, help="Which one; by default the one at work, or the next.")
+    ] = None,
+    scripted: Annotated[
+        bool,
+        typer.Option("--scripted", help="Scripted people play and a scripted expert corrects: nobody is waited for."),
+    ] = False,
+    preset: Annotated[str, typer.Option(help="Scale: laptop, laptop_loop, paper or tiny_ci.")] = "laptop",
+    overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
+    root: Annotated[
+        Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
+    ] = None,
+) -> int:
+    """Bring one iteration of the planner program to its end: collect, annotate, train, examine, promote or say why not.
+
+    Waits for people where they are needed and says what to start for them. After a stop it goes on where it was.
+    """
+    from rich.console import Console
+
+    from flywheel.dagster_home import opened_instance
+    from flywheel.demo_runs import end_what_was_killed
+    from flywheel.demo_stages import shown_stages
+    from flywheel.iteration_run import (
+        ITERATION_STAGES,
+        Loop,
+        ScriptedPeople,
+        next_iteration_of,
+        refuse_beside_sensors,
+        run_iteration,
+    )
+    from hitl_assets.presets import chosen_preset
+    from hitl_ops.contracts.store import Store, iteration_key
+    from hitl_ops.evaluation.gate import read_gate
+
+    chosen = chosen_preset(preset, overrides)
+    store = Store.at(root) if root else Store.from_environment()
+    errors = Console(stderr=True)
+    people = ScriptedPeople(chosen.scripted.crowd, chosen.scripted.expert) if scripted else None
+    with opened_instance(store) as instance:
+        refuse_beside_sensors(instance)
+        end_what_was_killed(instance)
+        loop = Loop(store, instance, preset, overrides, chosen, errors)
+        number = next_iteration_of(loop) if iteration is None else iteration
+        errors.print(f"[bold]planner program, iteration {iteration_key(number)}[/], preset {preset}, in {store.root}")
+        with shown_stages(ITERATION_STAGES, errors) as stages:
+            code = run_iteration(loop, number, stages, people)
+    if code == 0:
+        verdict = read_gate(store.iteration("planner", number).evaluation)
+        assert verdict is not None  # planner_promotion, which came last, writes it
+        print(f"{verdict.candidate} {'serves' if verdict.promote else 'does not serve'}: {verdict.reason}")
+    return code
