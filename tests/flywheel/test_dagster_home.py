@@ -59,6 +59,30 @@ def test_instance_has_the_first_iteration_and_its_settings(tmp_path: Path) -> No
             assert instance.run_monitoring_settings["free_slots_after_run_end_seconds"] > 0
 
 
+@pytest.mark.slow
+def test_a_run_keeps_every_event_and_shows_only_what_people_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import dagster as dg
+
+    @dg.op
+    def work() -> None:
+        dg.get_dagster_logger().info("a word to people")
+
+    @dg.job
+    def job() -> None:
+        work()
+
+    with opened_instance(Store.at(tmp_path)) as instance:
+        done = job.execute_in_process(instance=instance)
+        kept = {entry.dagster_event_type for entry in instance.all_logs(done.run_id) if entry.is_dagster_event}
+    events = dg.DagsterEventType
+    assert {events.STEP_START, events.STEP_OUTPUT, events.RUN_SUCCESS} <= kept
+    shown = capfd.readouterr().err
+    assert "a word to people" in shown
+    assert "DEBUG" not in shown and "STEP_START" not in shown
+
+
 def test_a_home_file_that_is_not_accepted_is_named(tmp_path: Path) -> None:
     store = Store.at(tmp_path)
     store.dagster_home.mkdir(parents=True)
