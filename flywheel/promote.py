@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flywheel.configuration import SetOption
+from flywheel.configuration import PresetOption, SetOption
 
 
 def promote(
@@ -19,6 +19,7 @@ def promote(
     against_the_gate: Annotated[
         bool, typer.Option("--against-the-gate", help="Promote whatever the gate says; it must have been evaluated.")
     ] = False,
+    preset: PresetOption = "laptop",
     overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
 ) -> None:
     """Let an iteration's policy serve, if it is not worse than what serves. Servers follow within seconds.
@@ -26,7 +27,7 @@ def promote(
     Both were evaluated on the same episodes; the gate compares them there and says why it opens or stays shut.
     What served until now becomes `previous`, to which `flywheel rollback` goes back.
     """
-    from hitl_ops.contracts.config import apply_overrides
+    from flywheel.configuration import resolve_config, sections
     from hitl_ops.contracts.errors import UserError
     from hitl_ops.contracts.store import Store
     from hitl_ops.evaluation.gate import GateConfig
@@ -35,7 +36,9 @@ def promote(
 
     store = Store.at(root) if root else Store.from_environment()
     number = int(iteration) if iteration.isascii() and iteration.isdigit() else iteration
-    config = apply_overrides(GateConfig(), overrides)
+    config = resolve_config(
+        GateConfig, sections(lambda scale: scale.gate), preset=preset, file=None, overrides=overrides
+    )
     done = promote_by_gate(store, program, number, config, against_the_gate=against_the_gate)
     if done.verdict is not None:
         print(f"gate: {done.verdict.reason}")

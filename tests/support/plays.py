@@ -120,7 +120,7 @@ class Player:
             DecisionEvent(
                 **self._place(),
                 action=action,
-                policy_id="policy-1",
+                policy_id=self.header.partner_policy,
                 latency_ms=5.0,
                 stats=stats or {},
                 asked_tick=asked or 0,
