@@ -26,6 +26,7 @@ from flywheel.doctor import doctor
 from flywheel.episodes import episodes
 from flywheel.evaluate import evaluate
 from flywheel.forget import forget
+from flywheel.iterate import iterate
 from flywheel.lineage import lineage
 from flywheel.people import people
 from flywheel.processes import is_first, is_joined, leave, leave_after_the_first
@@ -67,6 +68,7 @@ app.command()(promote)
 app.command()(rollback)
 app.command()(lineage)
 app.command()(collect)
+app.command()(iterate)
 app.command()(annotate)
 app.command()(people)
 app.add_typer(annotation_verbs, name="annotations", no_args_is_help=True)
