@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -56,6 +57,7 @@ class TrackerResource(dg.ConfigurableResource):
         if not self.enabled or not Path(store.mlflow_uri.removeprefix("sqlite:///")).exists():
             return None
         from mlflow import MlflowClient
+        from mlflow.entities import Metric
 
         client = MlflowClient(tracking_uri=store.mlflow_uri)
         experiment = client.get_experiment_by_name(program)
@@ -70,8 +72,9 @@ class TrackerResource(dg.ConfigurableResource):
         if not found:
             return None
         run = found[0].info.run_id
-        for name, value in figures.items():
-            client.log_metric(run, name, value)
+        # Together: each call is a transaction of its own.
+        now = int(time.time() * 1000)
+        client.log_batch(run, metrics=[Metric(name, value, now, 0) for name, value in figures.items()])
         for file in files:
             if file.is_dir():
                 client.log_artifacts(run, str(file), artifact_path=file.name)

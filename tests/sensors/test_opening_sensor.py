@@ -12,6 +12,7 @@ from hitl_ops.serving.policy_alias import promote
 from resources.store import StoreResource
 from sensors.opening import next_iteration
 from tests.support.evaluated_policies import write_evaluated
+from tests.support.registries import with_registry
 
 
 def _decide(instance: dg.DagsterInstance, key: str) -> None:
@@ -28,7 +29,7 @@ def test_waits_for_the_decision_and_for_a_policy_that_serves(look: Any, instance
 @pytest.mark.slow
 def test_opens_one_iteration_after_the_other_on_what_serves(look: Any, instance: Any, store: StoreResource) -> None:
     first = write_evaluated(store.open(), 0, seed=1)
-    promote(store.open(), "planner", 0)
+    promote(with_registry(store.open()), "planner", 0)
     _decide(instance, "000")
     result = look(next_iteration, "loop.iterations=2")
     assert isinstance(result, dg.SensorResult)

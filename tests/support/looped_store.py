@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,13 +13,45 @@ from hitl_assets.definitions import build_defs
 from hitl_assets.planner_iterations import open_first_iteration
 from hitl_assets.planner_opening import open_on_serving
 from hitl_assets.planner_versions import report_versions
+from hitl_ops.contracts.config import load_config
 from hitl_ops.contracts.episode import read_episodes
+from hitl_ops.contracts.progress import Progress
 from hitl_ops.contracts.store import Store, iteration_key
 from hitl_ops.labels.rows import EpisodePlay
 from hitl_ops.rollouts.episode_sets import episode_file
+from hitl_ops.training.train_config import TrainConfig
+from resources.launcher import LauncherResource
 from resources.store import StoreResource
+from resources.tracker import TrackerResource
 from tests.support.annotations import made_in, mark, review
 from tests.support.collected_plays import Collected
+from tests.support.registries import with_registry
+
+
+class TrainsHere(LauncherResource):
+    """Trains in this process: a verb of its own would import everything anew each time."""
+
+    def launch(
+        self,
+        context: dg.AssetExecutionContext,
+        arguments: Sequence[str],
+        *,
+        log: Path,
+        progress: Progress,
+        processes: int = 1,
+        environment: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Run ``train``; see :meth:`LauncherResource.launch`."""
+        from hitl_ops.training.sft import train
+
+        told = dict(zip(arguments[1::2], arguments[2::2], strict=False))
+        log.touch()
+        config = load_config(TrainConfig, told["--config"])
+        summary = train(
+            config, Path(told["--samples"]), Path(told["--out"]), progress, cache=Store.from_environment().cache
+        )
+        return summary.model_dump(mode="json")
+
 
 OVERRIDES = (
     "training.export_texts=false",
@@ -53,7 +86,13 @@ class Looped:
             only: assets of the job to make; all by default.
         """
         report_versions(self.instance, self.store)
-        definitions = build_defs(resource_overrides={"store": StoreResource(home=str(self.store.root))})
+        definitions = build_defs(
+            resource_overrides={
+                "store": StoreResource(home=str(self.store.root)),
+                "launcher": TrainsHere(),
+                "tracker": TrackerResource(enabled=False),
+            }
+        )
         config = {"name": "tiny_ci", "overrides": [*OVERRIDES, *overrides]}
         return definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
@@ -99,7 +138,7 @@ def looped(root: Any, instance: dg.DagsterInstance) -> tuple[Looped, Collected, 
     Raises:
         AssertionError: a run failed.
     """
-    loop = Looped(Store.at(root), instance)
+    loop = Looped(with_registry(Store.at(root)), instance)
     open_first_iteration(instance)
     succeeded(loop.run("planner_iteration_0", 0))
     collected, plays = loop.play(1)
