@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from hitl_ops.contracts.decision import Decision, EpisodeHeader, EpisodeResult
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.records.traces import UnfinishedTrace, list_traces, read_trace, read_traces, trace_path, write_trace
+from hitl_ops.records.traces import (
+    UnfinishedTrace,
+    list_traces,
+    read_trace,
+    read_trace_header,
+    read_traces,
+    trace_path,
+    write_trace,
+)
 
 TEXT = st.text(max_size=40)
 NUMBER = st.floats(min_value=0, max_value=1e9, allow_nan=False)
@@ -210,6 +218,23 @@ def test_missing_and_empty_files(tmp_path: Path) -> None:
     (tmp_path / "folder.jsonl.gz").mkdir()
     with pytest.raises(UserError, match="cannot be read"):
         read_trace(tmp_path / "folder.jsonl.gz")
+
+
+def test_the_header_alone_is_read_from_the_front(tmp_path: Path) -> None:
+    path = trace_path(tmp_path, "e1")
+    header, decisions, result = example()
+    write_trace(path, header, decisions, result)
+    assert read_trace_header(path) == header
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 2 * len(whole) // 3])
+    assert read_trace_header(path) == header, "what follows is not looked at"
+    path.write_bytes(gzip.compress(decisions[0].model_dump_json().encode() + b"\n"))
+    with pytest.raises(UserError, match="line 1: is of type 'decision'"):
+        read_trace_header(path)
+    for content, said in ((b"", "the file is empty"), (gzip.compress(b""), "the file is empty"), (b"junk", "damaged")):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=said):
+            read_trace_header(path)
 
 
 def test_doubled_indices_are_refused(tmp_path: Path) -> None:
