@@ -7,12 +7,15 @@ export default defineConfig({
     outDir: "../static",
     emptyOutDir: true,
     // Two pages: the one people play on, and the one their plays are corrected on.
-    rolldownOptions: { input: ["index.html", "annotate.html"] },
+    rolldownOptions: {
+      input: ["index.html", "annotate.html"],
+      // three.js is most of it and changes least: on its own it stays in browsers' caches.
+      output: { codeSplitting: { groups: [{ name: "three", test: /node_modules/ }] } },
+    },
     target: "es2022",
     // The content security policy of the server allows files of its own, nothing written into other files.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
-    // three.js is most of it and changes least: on its own it stays in browsers' caches.
     chunkSizeWarningLimit: 800,
   },
   server: {

@@ -57,6 +57,7 @@ export class DecisionCard {
       this.actions.hidden = true;
       return;
     }
+    this.actions.hidden = this.place.childElementCount > 0;
     this.element.dataset["role"] = decision.role;
     const time = clock(decision.sim_step / this.play.ticks_per_second);
     const number = this.ai.indexOf(decision) + 1;
@@ -70,8 +71,10 @@ export class DecisionCard {
     this.opinions.replaceChildren(...this.opinionsOf(decision));
     this.markButton.hidden = !decision.can_be_marked;
     setText(this.markWord, decision.mine === null ? "This is an error" : "Change");
+    // Once it is marked, there is nothing more to draw attention to.
+    this.markButton.classList.toggle("danger", decision.mine === null);
+    this.markButton.classList.toggle("plain", decision.mine !== null);
     this.withdrawButton.hidden = decision.mine === null;
-    this.promptButton.hidden = false;
   }
 
   /** Put the form into the card, or take it out. */
@@ -79,10 +82,6 @@ export class DecisionCard {
     this.place.replaceChildren(...(form === null ? [] : [form.element]));
     this.actions.hidden = form !== null;
     form?.focus();
-  }
-
-  focus(): void {
-    (this.markButton.hidden ? this.promptButton : this.markButton).focus({ preventScroll: true });
   }
 
   private factsOf(decision: PlayDecision): HTMLElement[] {
@@ -94,7 +93,7 @@ export class DecisionCard {
     if (decision.worth_a_look) facts.push(h("span", { class: "fact worth", text: "Worth a look" }));
     if (decision.overridden) facts.push(h("span", { class: "fact", text: "The person overruled it" }));
     if (decision.role === "ai" && !decision.can_be_marked) facts.push(h("span", { class: "fact", text: "Ordered by the person" }));
-    facts.push(h("span", { class: "fact", text: `Task ${percent(decision.percent_complete)} done after it` }));
+    facts.push(h("span", { class: "fact", text: `Task ${percent(decision.percent_complete)} done` }));
     return facts;
   }
 

@@ -147,7 +147,12 @@ export class QueuePage {
       this.filters.push(field);
       return [field, h("label", { text, attrs: { for: id } })];
     });
-    return h("fieldset", { class: "verdict" }, h("legend", { class: "unseen", text: "Which plays" }), h("div", { class: "segments" }, ...parts));
+    return h(
+      "div",
+      { class: "queue-filter" },
+      h("fieldset", { class: "verdict" }, h("legend", { class: "unseen", text: "Which plays" }), h("div", { class: "segments" }, ...parts)),
+      h("p", { text: "First where a correction would teach most." }),
+    );
   }
 
   private row(item: QueueItem, index: number): HTMLElement {

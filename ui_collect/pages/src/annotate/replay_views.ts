@@ -8,6 +8,9 @@ import { writeLabels } from "../drawing/overhead_labels.ts";
 import { ReplayStage, type Viewpoint } from "../drawing/replay_stage.ts";
 import type { RecordedHome } from "../household/recorded_home.ts";
 
+/** What lies over the corner keeps this from the edges, and the home from it. */
+const GAP_PX = 16;
+
 export class ReplayViews {
   readonly element: HTMLElement;
   private readonly canvas = h("canvas", { class: "canvas", attrs: { "aria-hidden": "true" } });
@@ -16,6 +19,7 @@ export class ReplayViews {
   private readonly smallMap = h("canvas", { attrs: { "aria-hidden": "true" } });
   private readonly smallName = h("span", { class: "inset-name" });
   private readonly inset: HTMLButtonElement;
+  private readonly corner: HTMLElement;
   private readonly tabs: HTMLButtonElement[];
   private readonly note = h("div", { class: "replay-note", attrs: { role: "status" } });
   private readonly home: RecordedHome;
@@ -55,13 +59,14 @@ export class ReplayViews {
         on: { click: () => this.look(view) },
       }),
     );
+    const tabs = h("div", { class: "view-tabs", attrs: { role: "group", "aria-label": "View" } }, ...this.tabs);
+    this.corner = h("div", { class: "corner" }, this.inset, tabs);
     this.element = h(
       "section",
       { class: "pane replay", attrs: { "aria-label": "Replay" } },
       this.canvas,
       this.labels,
-      this.inset,
-      h("div", { class: "view-tabs", attrs: { role: "group", "aria-label": "View" } }, ...this.tabs),
+      this.corner,
       this.note,
     );
     const watch = new ResizeObserver(() => this.changed());
@@ -130,7 +135,8 @@ export class ReplayViews {
     this.model.mark(marked);
     const { smallView } = this;
     const into = smallView === "above" ? null : { agent: smallView, into: this.smallEyes };
-    this.stage!.draw(this.view, into, now);
+    const covered = { width: this.corner.offsetWidth + GAP_PX, height: this.corner.offsetHeight + GAP_PX };
+    this.stage!.draw(this.view, into, covered, now);
     if (smallView === "above") this.smallPlan!.draw(now, marked);
     this.labels.hidden = this.view !== "above";
     if (this.view === "above") {

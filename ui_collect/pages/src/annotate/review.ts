@@ -134,7 +134,7 @@ export class Review {
     if (draft !== null && drafted?.can_be_marked === true) {
       this.choose(drafted);
       this.openForm(draft);
-    } else this.card.focus();
+    } else this.timeline.focus();
     void this.claim();
     void this.loadFilm();
   }
@@ -189,7 +189,7 @@ export class Review {
         this.closeForm();
         this.marks.mark(decision.index, corrected, reason);
         this.refresh();
-        this.desk.notices.say("Marked as an error. Ctrl + Z takes it back.", "good");
+        this.desk.notices.say("Marked as an error.", "good");
       },
       cancel: () => this.closeForm(),
       considered: (action) => this.views.mark(action === null ? null : targetOf(action, this.home)),
@@ -203,7 +203,7 @@ export class Review {
     this.form = null;
     this.desk.keeper.removeItem(this.key("draft"));
     this.card.showForm(null);
-    this.card.focus();
+    this.timeline.focus();
     this.showSelected();
   }
 
@@ -212,8 +212,8 @@ export class Review {
     if (decision === null || decision.mine === null || this.form !== null) return;
     this.marks.withdraw(decision.index);
     this.refresh();
-    this.card.focus();
-    this.desk.notices.say("It counts as right again. Ctrl + Z takes that back.", "good");
+    this.timeline.focus();
+    this.desk.notices.say("It is not marked any more.", "good");
   }
 
   private undo(): void {

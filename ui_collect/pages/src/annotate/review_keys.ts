@@ -145,10 +145,6 @@ export function showReviewHelp(): Promise<true | null> {
       h("h3", { text: "On the timeline" }),
       h("dl", { class: "keys" }, ...LEGEND.flatMap(([sign, what]) => [h("dt", { text: sign }), h("dd", { text: what })])),
     ],
-    actions: (done) => {
-      const back = button("Back to the play", "primary", () => done(true));
-      back.dataset["first"] = "";
-      return [back];
-    },
+    actions: (done) => [button("Back to the play", "primary", () => done(true))],
   });
 }

@@ -103,6 +103,11 @@ export class Timeline {
     }
   }
 
+  /** From here every key means what it means for the whole play. */
+  focus(): void {
+    this.track.focus({ preventScroll: true });
+  }
+
   select(decision: PlayDecision | null): void {
     for (const [index, { block, flag }] of this.blocks) {
       block.classList.toggle("chosen", index === decision?.index);

@@ -40,6 +40,7 @@ export class Transport {
       this.toggle,
       step("›", "Next decision of the AI", "K", () => commands.decision(1)),
       step("›◆", "Next worth a look", "N", () => commands.worth(1), "worth"),
+      legend(),
       this.time,
       h("label", { class: "unseen", text: "Speed", attrs: { for: id } }),
       this.select,
@@ -62,4 +63,19 @@ export class Transport {
   showSpeed(speed: number): void {
     this.select.value = String(speed);
   }
+}
+
+/** What the signs on the timeline mean. */
+function legend(): HTMLElement {
+  const parts = [
+    ["unsure", "", "unsure"],
+    ["failed", "!", "failed"],
+    ["worth", "◆", "worth a look"],
+    ["mine", "✕", "error"],
+  ] as const;
+  return h(
+    "span",
+    { class: "legend", attrs: { "aria-hidden": "true" } },
+    ...parts.map(([sign, glyph, word]) => h("span", {}, h("i", { class: `sign ${sign}`, text: glyph }), word)),
+  );
 }

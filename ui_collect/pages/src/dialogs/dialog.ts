@@ -8,7 +8,8 @@ import { freshId, h } from "../dom.ts";
 let open: HTMLDialogElement | null = null;
 
 export function dialogIsOpen(): boolean {
-  return open !== null;
+  // The browser says only later that it has closed one, and a key may come before.
+  return open?.open === true;
 }
 
 /** Shut whatever is open: what it asked has become pointless. */
@@ -26,7 +27,7 @@ export interface DialogParts<T> {
 
 /** Ask; null where the dialog was closed without an answer, or another one is open. */
 export function ask<T>(parts: DialogParts<T>): Promise<T | null> {
-  if (open !== null) return Promise.resolve(null);
+  if (dialogIsOpen()) return Promise.resolve(null);
   return new Promise((resolve) => {
     let result: T | null = null;
     const done = (answer: T): void => {
@@ -48,7 +49,7 @@ export function ask<T>(parts: DialogParts<T>): Promise<T | null> {
       h("div", { class: "dialog-actions" }, ...parts.actions(done)),
     );
     dialog.addEventListener("close", () => {
-      open = null;
+      if (open === dialog) open = null;
       dialog.remove();
       resolve(result);
     });

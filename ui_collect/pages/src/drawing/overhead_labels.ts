@@ -14,6 +14,9 @@ const AGENT_HEIGHT = 1.7;
 /** Pixels a metre needs before furniture and objects are named. */
 const NAMING_SCALE = 40;
 
+/** Left, top, right, bottom on the screen. */
+type Box = readonly [number, number, number, number];
+
 export interface Labelled {
   home: Home;
   names: Names;
@@ -36,38 +39,67 @@ export function writeLabels(canvas: HTMLCanvasElement, project: (point: Vec3) =>
   context.textAlign = "center";
   context.textBaseline = "middle";
   const scale = Math.abs(project([1, 0, 0]).x - project([0, 0, 0]).x);
-  nameRooms(context, project, what, scale);
-  if (scale >= NAMING_SCALE) nameThings(context, project, what, scale);
+  const taken: Box[] = [];
+  nameRooms(context, project, what, scale, taken);
+  if (scale >= NAMING_SCALE) nameThings(context, project, what, scale, taken);
   ringTarget(context, project, what, scale);
   what.home.agents.forEach((_, index) => drawAgent(context, project, what, index, scale));
 }
 
-function nameRooms(context: CanvasRenderingContext2D, project: (point: Vec3) => ScreenPoint, what: Labelled, scale: number): void {
+function nameRooms(
+  context: CanvasRenderingContext2D,
+  project: (point: Vec3) => ScreenPoint,
+  what: Labelled,
+  scale: number,
+  taken: Box[],
+): void {
   context.font = `700 ${Math.min(17, Math.max(10, 0.2 * scale))}px system-ui, sans-serif`;
   for (const room of what.home.episode.scene.rooms) {
     const [x0, z0, x1, z1] = room.bounds;
     const text = what.names.of(room.name);
     if (context.measureText(text).width > (x1 - x0) * scale * 0.95) continue;
-    write(context, text, project([(x0 + x1) / 2, 0, (z0 + z1) / 2]), INK);
+    const place = project([(x0 + x1) / 2, 0, (z0 + z1) / 2]);
+    taken.push(boxOf(context, text, place));
+    write(context, text, place, INK);
   }
 }
 
-function nameThings(context: CanvasRenderingContext2D, project: (point: Vec3) => ScreenPoint, what: Labelled, scale: number): void {
+/** Objects first: they are what it is about. Furniture keeps its name where that lies over no other. */
+function nameThings(
+  context: CanvasRenderingContext2D,
+  project: (point: Vec3) => ScreenPoint,
+  what: Labelled,
+  scale: number,
+  taken: Box[],
+): void {
   const { home, names } = what;
-  context.font = `${Math.min(13, Math.max(9.5, 0.145 * scale))}px system-ui, sans-serif`;
-  home.episode.scene.furniture.forEach((piece) => {
-    const [x0, , x1] = footprint(piece);
-    const text = names.short(piece.name, piece.room);
-    // A name much wider than its thing would lie over its neighbours.
-    if (context.measureText(text).width > (x1 - x0) * scale + 26) return;
-    write(context, text, project([piece.position[0], piece.size[1], piece.position[2]]), FAINT_INK);
-  });
   context.font = `600 ${Math.min(13, Math.max(10, 0.15 * scale))}px system-ui, sans-serif`;
   for (const row of home.objects.values()) {
     if (row.relation === "held" || home.concealed(row)) continue;
+    const text = names.of(home.objectName(row.index));
     const { x, y } = project([row.x, row.y + 0.1, row.z]);
-    write(context, names.of(home.objectName(row.index)), { x, y: y + 0.1 * scale + 8 }, INK);
+    const place = { x, y: y + 0.1 * scale + 8 };
+    taken.push(boxOf(context, text, place));
+    write(context, text, place, INK);
   }
+  context.font = `${Math.min(13, Math.max(9.5, 0.145 * scale))}px system-ui, sans-serif`;
+  for (const piece of home.episode.scene.furniture) {
+    const text = names.short(piece.name, piece.room);
+    const place = project([piece.position[0], piece.size[1], piece.position[2]]);
+    const box = boxOf(context, text, place);
+    if (taken.some((other) => overlap(box, other))) continue;
+    taken.push(box);
+    write(context, text, place, FAINT_INK);
+  }
+}
+
+function boxOf(context: CanvasRenderingContext2D, text: string, { x, y }: ScreenPoint): Box {
+  const half = context.measureText(text).width / 2 + 2;
+  return [x - half, y - 7, x + half, y + 7];
+}
+
+function overlap(a: Box, b: Box): boolean {
+  return a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
 }
 
 function ringTarget(context: CanvasRenderingContext2D, project: (point: Vec3) => ScreenPoint, what: Labelled, scale: number): void {
@@ -139,7 +171,14 @@ function drawAgent(
   context.fill();
   context.restore();
   context.font = "700 12px system-ui, sans-serif";
-  write(context, what.agents[index] ?? "", { x, y: y - radius - 9 }, INK);
+  const name = what.agents[index] ?? "";
+  const width = context.measureText(name).width + 10;
+  context.fillStyle = "#ffffff";
+  context.beginPath();
+  context.roundRect(x - width / 2, y - radius - 20, width, 17, 8);
+  context.fill();
+  context.fillStyle = INK;
+  context.fillText(name, x, y - radius - 11);
 }
 
 function write(context: CanvasRenderingContext2D, text: string, { x, y }: ScreenPoint, color: string): void {

@@ -16,7 +16,7 @@ import { GLANCE, aim, drawsInSoftware, renderThrough, type ScreenPoint } from ".
 export type Viewpoint = "above" | number;
 
 /** Narrow, so that walls seen from above hide little of what stands beside them. */
-const ABOVE_FOV = 24;
+const ABOVE_FOV = 16;
 const MARGIN_M = 0.35;
 
 export class ReplayStage {
@@ -42,15 +42,25 @@ export class ReplayStage {
     this.above.rotation.set(-Math.PI / 2, 0, 0);
   }
 
-  /** Draw the large view; `small` is an agent's view that goes into a canvas of its own. */
-  draw(view: Viewpoint, small: { agent: number; into: HTMLCanvasElement } | null, now: number): void {
+  /**
+   * Draw the large view.
+   *
+   * @param small an agent's view that goes into a canvas of its own.
+   * @param covered what lies over the upper right corner, CSS pixels: from above, the home is drawn beside or below it.
+   */
+  draw(
+    view: Viewpoint,
+    small: { agent: number; into: HTMLCanvasElement } | null,
+    covered: { width: number; height: number },
+    now: number,
+  ): void {
     const { clientWidth: width, clientHeight: height } = this.canvas;
     if (!width || !height) return;
     this.fit(width, height);
     if (small !== null) this.drawSmall(small.agent, small.into, now);
     this.renderer.setViewport(0, 0, width, height);
     this.renderer.setScissorTest(false);
-    if (view === "above") this.drawAbove(width / height);
+    if (view === "above") this.drawAbove(width, height, covered);
     else this.drawEyes(view, width / height, now);
     this.pace.drawn(now);
   }
@@ -68,13 +78,19 @@ export class ReplayStage {
     this.renderer.forceContextLoss();
   }
 
-  private drawAbove(aspect: number): void {
+  private drawAbove(width: number, height: number, covered: { width: number; height: number }): void {
     const [x0, z0, x1, z1] = homeBounds(this.home.episode.scene);
     const top = ceilingHeight(this.home.episode.scene);
-    const half = Math.max((z1 - z0) / 2 + MARGIN_M, ((x1 - x0) / 2 + MARGIN_M) / aspect);
-    const away = half / Math.tan((ABOVE_FOV / 2) * (Math.PI / 180));
+    const [spanX, spanZ] = [x1 - x0 + 2 * MARGIN_M, z1 - z0 + 2 * MARGIN_M];
+    const scale = (right: number, above: number): number => Math.min((width - right) / spanX, (height - above) / spanZ);
+    const beside = scale(covered.width, 0);
+    const below = scale(0, covered.height);
+    const [right, above] = beside >= below ? [covered.width, 0] : [0, covered.height];
+    // The ceiling is nearest to the camera, and has to fit.
+    const away = height / Math.max(beside, below) / 2 / Math.tan((ABOVE_FOV / 2) * (Math.PI / 180));
     this.above.position.set((x0 + x1) / 2, top + away, (z0 + z1) / 2);
-    this.above.aspect = aspect;
+    this.above.aspect = width / height;
+    this.above.setViewOffset(width, height, right / 2, -above / 2, width, height);
     this.above.updateProjectionMatrix();
     this.above.updateMatrixWorld(true);
     this.model.openAbove(true);
