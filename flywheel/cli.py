@@ -29,7 +29,7 @@ from flywheel.forget import forget
 from flywheel.iterate import iterate
 from flywheel.lineage import lineage
 from flywheel.people import people
-from flywheel.processes import is_first, is_joined, leave, leave_after_the_first
+from flywheel.processes import end_with_starter, is_first, is_joined, leave, leave_after_the_first
 from flywheel.promote import promote
 from flywheel.replay import replay
 from flywheel.rollback import rollback
@@ -160,6 +160,7 @@ def main() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore", FutureWarning)
     signal.signal(signal.SIGTERM, _terminated)
+    end_with_starter()
     if not is_joined():
         sys.exit(run())
     try:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flywheel.processes import ENDS_WITH
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
 
@@ -112,7 +113,14 @@ def _crowd(
     words = ["people", link, "--people", str(people), "--episodes", str(tries), "--speed", str(config.speed)]
     words += ["--skill", str(config.skill), "--set", f"person.overrides={config.overrides}"]
     # After a kill the rest is played by other people than those who have played already.
-    words += ["--set", "person.tutorial=false", "--seed", str(config.seed + 1000 * iteration + done)]
+    words += [
+        "--set",
+        "person.tutorial=false",
+        "--set",
+        f"person.patience_s={config.patience_s}",
+        "--seed",
+        str(config.seed + 1000 * iteration + done),
+    ]
     process = _start(store, words, log)
     try:
         while process.poll() is None:
@@ -125,7 +133,13 @@ def _crowd(
 
 
 def _start(store: Store, words: list[str], log: Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "FLYWHEEL_HOME": str(store.root), "PYTHONUNBUFFERED": "1"}
+    environment = {
+        **os.environ,
+        "FLYWHEEL_HOME": str(store.root),
+        "PYTHONUNBUFFERED": "1",
+        # A server left behind by a killed demo would hold the store's lock, and play on for nobody.
+        ENDS_WITH: str(os.getpid()),
+    }
     with log.open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "flywheel", *words],

@@ -104,6 +104,7 @@ class ScriptedCrowd(StrictConfig):
     overrides: float = Field(
         default=0.05, ge=0, le=1, description="chance at each of the partner's decisions to put another in its place"
     )
+    patience_s: float = Field(default=90.0, gt=0, le=3600, description="seconds after which they call a task done")
     seed: int = Field(default=0, ge=0, description="everything they choose depends on it, and on the iteration")
 
 
