@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import time
 from pathlib import Path
 
 import httpx
@@ -81,3 +83,36 @@ def test_a_restart_keeps_the_invitation_and_who_came_in(tmp_path: Path) -> None:
         assert server.invitation == invitation and "invite 2" in server.said.rpartition("annotate ")[2]
         assert list(eva.queue()) == [play]
         server.join("Finn")
+
+
+def test_patience_room_and_leases_are_as_set(tmp_path: Path) -> None:
+    collected = Collected(Store.at(tmp_path / "home"))
+    plays = [collected.play(small_episode(), name, solve=False).id for name in ("ann", "bob", "cleo")]
+    settings = {
+        "annotation.film_within_s": 1,
+        "annotation.films_waiting": 1,
+        "annotation.lease_s": 7,
+        "annotation.cache_mb": 3,
+    }
+    with annotate_server(tmp_path / "home", settings=settings) as server:
+        eva = server.join("Eva")
+        assert eva.post(f"plays/{plays[0]}/open")["lease_s"] == 7
+        assert server.film_worker is None, "where nobody looks there is no process"
+        deadline = time.monotonic() + 60
+        while eva.ask("GET", f"plays/{plays[0]}/film").status_code == 503:
+            assert time.monotonic() < deadline
+        worker = server.film_worker
+        assert worker is not None and worker.cmdline()[worker.cmdline().index("--cache-mb") + 1] == "3"
+        worker.send_signal(signal.SIGSTOP)
+        try:
+            slow = eva.ask("GET", f"plays/{plays[1]}/film")
+            full = eva.ask("GET", f"plays/{plays[2]}/film")
+        finally:
+            worker.send_signal(signal.SIGCONT)
+        for answer, said in ((slow, "The replay is still being made."), (full, "Too many plays are looked at")):
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            assert answer.json()["message"].startswith(said) and answer.headers["retry-after"] == "5"
+        for play in plays:
+            while eva.ask("GET", f"plays/{play}/film").status_code == 503:
+                assert time.monotonic() < deadline + 60
+            assert eva.film(play)
