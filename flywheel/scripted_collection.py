@@ -124,7 +124,11 @@ def _crowd(
     process = _start(store, words, log)
     try:
         while process.poll() is None:
-            progress(min(_finished(store, iteration), target), target, "plays")
+            finished = _finished(store, iteration)
+            progress(min(finished, target), target, "plays")
+            if finished >= target:
+                # The last ones are not waited for; a play that nobody comes back to is closed as broken off.
+                return
             time.sleep(_LOOK_EVERY_S)
         if process.returncode != 0:
             raise UserError(f"the scripted crowd ended with exit code {process.returncode}", f"see '{log}'")
