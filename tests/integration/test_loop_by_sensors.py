@@ -13,8 +13,9 @@ import pytest
 from dagster._core.storage.dagster_run import RunRecord
 
 from benchmarks.collection_sensor import RunningDagster, running_dagster
-from flywheel.scripted_collection import CrowdConfig, collect_by_script
+from flywheel.scripted_collection import collect_by_script
 from hitl_assets.planner_iterations import base_policy_of
+from hitl_assets.presets import ScriptedCrowd
 from hitl_ops.contracts.store import Store
 from hitl_ops.evaluation.gate import read_gate
 from hitl_ops.labels.label_store import LabelStore
@@ -78,7 +79,7 @@ def test_from_the_first_session_to_the_policy_that_serves(tmp_path: Path) -> Non
         # Nobody starts anything from here on: people come and play, an annotator goes through their plays.
         dagster.until(lambda: dagster.instance.get_dynamic_partitions("planner_iterations") == ["000", "001"], 60)
         assert base_policy_of(dagster.instance, "001") == first.policy_id
-        assert collect_by_script(store, 1, 2, CrowdConfig(people=2, speed=4.0)) >= 2
+        assert collect_by_script(store, 1, 2, ScriptedCrowd(people=2, speed=4.0)) >= 2
         collected = _succeeded(dagster, "planner_collection")
         assert collected.dagster_run.tags["dagster/partition"] == "001"
         assert not _runs(dagster, "planner_refinement")
