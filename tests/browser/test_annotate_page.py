@@ -165,7 +165,7 @@ def test_a_correction_with_the_keyboard_alone(server: AnnotateServer, browser: B
     visitor.press("Escape", "f")
     expect(page.get_by_role("dialog", name="Finish this play?")).to_contain_text("one decision as an error")
     visitor.press("Enter")
-    eventually(lambda: "at=" in page.url and play_of(page) != play, bool)
+    page.wait_for_url(lambda url: "at=" in url and play not in url)
     wait_for_picture(visitor)
     visitor.press("q")
     expect(page.get_by_role("listitem").filter(has_text="You finished it")).to_have_count(1)
