@@ -197,9 +197,12 @@ _LAPTOP = PlannerPreset(
     ),
     # Whole actions compared: a small model is surer of an action than of its first token.
     evaluation=EvaluationSection(decode="score"),
-    # From the policy before: fewer steps, and smaller ones.
+    # From the policy before: fewer steps, and smaller ones. The end of a play that dragged on does not fit, and would
+    # teach little.
     refinement=RefinementSection(
-        config=_LAPTOP_LESSONS.replace(max_steps=800, learning_rate=2e-3, warmup_steps=30, eval_every=100)
+        config=_LAPTOP_LESSONS.replace(
+            max_steps=800, learning_rate=2e-3, warmup_steps=30, eval_every=100, overlong="drop"
+        )
     ),
 )
 
@@ -212,7 +215,7 @@ _LAPTOP_LOOP = _LAPTOP.replace(
     annotation=AnnotationSection(target=150).model_dump(),
     videos=SessionVideosConfig(most_plays=6).model_dump(),
     refinement=RefinementSection(
-        config=_LAPTOP_LESSONS.replace(max_steps=1200, learning_rate=4e-3, warmup_steps=30)
+        config=_LAPTOP_LESSONS.replace(max_steps=1200, learning_rate=4e-3, warmup_steps=30, overlong="drop")
     ).model_dump(),
     scripted=ScriptedSection(crowd=ScriptedCrowd(people=40, speed=1.5)).model_dump(),
 )

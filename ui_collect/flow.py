@@ -384,12 +384,13 @@ class Flow:
         """Keep the end; a database that does not answer is asked until it does."""
         wait = 1.0
         while True:
+            active, sitting.unsaved_active_s = sitting.unsaved_active_s, 0.0
             try:
-                active = sitting.unsaved_active_s
                 await self.labels.run(self.labels.store.end_session, sitting.session_id, reason, active_seconds=active)
-                sitting.unsaved_active_s -= active
+                active = 0.0
                 return await self.totals(sitting.session_id)
             except UserError as error:
+                sitting.unsaved_active_s += active
                 logger.error("the end of session %s is not stored yet: %s", sitting.session_id, error)
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, 60.0)

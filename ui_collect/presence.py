@@ -277,14 +277,15 @@ class Presence:
     async def _keep_time(self, sitting: Sitting) -> None:
         """Tell the label store who is here, and for how long they have been active."""
         store = self.flow.labels.store
-        active = sitting.unsaved_active_s
+        # Taken at once: whoever comes by while the store is told must not tell it again.
+        active, sitting.unsaved_active_s = sitting.unsaved_active_s, 0.0
         keep = store.touch_session if sitting.connected else store.pause_session
         try:
             await self.flow.labels.run(keep, sitting.session_id, active_seconds=active)
-            sitting.unsaved_active_s -= active
         except SessionEnded:
             return
         except UserError as error:
+            sitting.unsaved_active_s += active
             logger.warning("session %s: %s", sitting.session_id, error)
 
 

@@ -106,3 +106,23 @@ def test_waiting_in_the_queue_is_not_idling(tmp_path_factory: pytest.TempPathFac
                     assert [message["type"] for message in bob.messages[heard:]] == ["pong"]
 
         asyncio.run(way())
+
+
+def test_seconds_are_kept_once_however_often_the_line_breaks(server: CollectServer) -> None:
+    token = server.join()
+    began = time.monotonic()
+
+    async def way() -> None:
+        async with person(server, token) as ann:
+            await ann.to_episode()
+        # A break may come while the store is still being told of the one before.
+        for _ in range(60):
+            async with person(server, token) as ann:
+                await ann.hear_stage("episode")
+                await ann.move("input", forward=1, strafe=0, turn=0)
+
+    asyncio.run(way())
+    took = time.monotonic() - began
+    row = ended(server, token)
+    assert 0 < row.seconds_active <= took + 1
+    assert "out of range" not in server.said
