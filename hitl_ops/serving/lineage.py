@@ -256,9 +256,9 @@ def _labels(rows: dict[str, list[Row]], people: _People, program: str) -> list[L
     iterations = {row["iteration"] for made in samples.values() for row in made.values()}
     said = people.labels(program, iterations)
     last: dict[tuple[str, str, str], int] = {}
-    for label in said.values():
-        about = (label.kind, label.target, label.annotator)
-        last[about] = max(last.get(about, 0), label.id)
+    for one in said.values():
+        about = (one.kind, one.target, one.annotator)
+        last[about] = max(last.get(about, 0), one.id)
     made = []
     for label_id in sorted(samples):
         row = next(iter(samples[label_id].values()))
