@@ -292,14 +292,8 @@ def _difference_rows(plays: Mapping[str, Mapping[int, Scores]]) -> list[dict[str
         theirs, _ = _figures(other, "success")
         found = paired_difference(ours, theirs, clusters=episodes)
         title, unit = f"success, {first} less {second}", "points"
-        rows.append(
-            row(
-                f"success, {first} over {second}",
-                "% of plays",
-                *(100 * statistics.fmean(v) for v in (ours, theirs)),
-                second,
-            )
-        )
+        sides = [100 * statistics.fmean(values) for values in (ours, theirs)]
+        rows.append(row(f"success, {first} over {second}", "% of plays", sides[0], sides[1], second))
         rows.append(row(title, unit, 100 * found.difference))
         rows.append(row(f"{title}: 95 % interval from", unit, 100 * found.low))
         rows.append(row(f"{title}: 95 % interval to", unit, 100 * found.high))
