@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hitl_ops.contracts.episode import Episode
+
+
+def shuffled(episodes: Iterable[Episode], program: str, iteration: int) -> list[Episode]:
+    """Tasks in an order of the iteration's own, always the same: each iteration's people meet other tasks first."""
+
+    def place(episode: Episode) -> bytes:
+        return hashlib.sha256(f"{program}/{iteration}/{episode.episode_id}".encode()).digest()
+
+    return sorted(episodes, key=place)
 
 
 @dataclass

@@ -17,7 +17,7 @@ from hitl_ops.contracts.errors import UserError
 from hitl_ops.labels.errors import LabelConflict
 from hitl_ops.labels.rows import EpisodePlay
 from ui_collect import protocol
-from ui_collect.assignment import Assignment
+from ui_collect.assignment import Assignment, shuffled
 from ui_collect.label_calls import LabelCalls
 from ui_collect.lobby import Lobby
 from ui_collect.plays import Plays, Simulations
@@ -91,7 +91,10 @@ class Flow:
         key = (program, iteration)
         if key not in self._assignments:
             counts = await self.labels.run(self.labels.store.episode_play_counts, program, iteration)
-            self._assignments.setdefault(key, Assignment(self._episodes, self.settings.attempts, Counter(counts)))
+            tasks = self._episodes
+            if self.settings.task_order == "shuffled":
+                tasks = shuffled(tasks, program, iteration)
+            self._assignments.setdefault(key, Assignment(tasks, self.settings.attempts, Counter(counts)))
         return self._assignments[key]
 
     def task(self, episode_id: str) -> Episode | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -23,6 +23,10 @@ class CollectSettings(WebSettings):
     decision_limit: int = Field(default=50, ge=1, le=10_000, description="decisions the partner has in one episode")
 
     episodes_split: str = Field(default="train", pattern="^(train|val|test)$", description="episodes people play")
+    task_order: Literal["shuffled", "file"] = Field(
+        default="shuffled",
+        description="among the tasks played least: an order of each iteration's own, or that of the episode file",
+    )
     target: int = Field(default=100, ge=1, description="finished episodes that an iteration is to collect")
     tasks_per_session: int = Field(default=5, ge=1, le=1000, description="tasks after which a session says thanks")
     attempts: int = Field(default=3, ge=1, le=10, description="attempts one person has at one task")

@@ -7,7 +7,7 @@ from collections import Counter
 from hitl_ops.contracts.episode import Episode
 from hitl_ops.experts.oracle import Oracle
 from hitl_ops.rollouts.play import play_episode
-from ui_collect.assignment import Assignment
+from ui_collect.assignment import Assignment, shuffled
 from ui_collect.tutorial import tutorial_episode
 
 
@@ -70,3 +70,11 @@ def test_the_tutorial_can_be_solved_by_either_agent_and_asks_for_opening_picking
         assert played.result.success
         tools = {decision.action.partition("[")[0] for decision in played.decisions}
         assert {"Open", "Pick", "Place"} <= tools
+
+
+def test_each_iteration_meets_the_tasks_in_an_order_of_its_own() -> None:
+    tasks = [tutorial_episode().model_copy(update={"episode_id": f"task_{number}"}) for number in range(40)]
+    orders = {key: [task.episode_id for task in shuffled(tasks, *key)] for key in (("planner", 1), ("planner", 2))}
+    again = [task.episode_id for task in shuffled(reversed(tasks), "planner", 1)]
+    assert orders["planner", 1] == again and sorted(again) == sorted(task.episode_id for task in tasks)
+    assert len(set(orders["planner", 1][:10]) & set(orders["planner", 2][:10])) < 8
