@@ -382,6 +382,11 @@ def test_a_server_killed_between_click_and_reply_keeps_the_click_once(
             expect(page.locator(".band")).to_be_hidden()
             expect(card(visitor)).to_contain_text("You: an error")
             assert len(marks_in(again, play, "Killed Kay")) == 1
+            visitor.press("q")
+            page.get_by_role("button", name="Close this iteration").click()
+            page.get_by_role("dialog").get_by_role("button", name="Close it").click()
+            expect(page.get_by_role("status").filter(has_text="has been closed")).to_be_visible()
+            expect(page.get_by_role("button", name="Close this iteration")).to_be_disabled()
             visitor.context.close()
     expected = ("ERR_FAILED", "ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE")
     assert [said for said in visitor.complaints if not any(kind in said for kind in expected)] == []

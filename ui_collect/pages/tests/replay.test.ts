@@ -111,6 +111,16 @@ test("agents walk smoothly between frames, and stay where they stand", () => {
   assert.equal(new PosePath(3).at(0), null);
 });
 
+test("how far the task was is known for every moment it changed", () => {
+  const frames = readFilm(film());
+  frames[3]!.progress = { complete: 0.5, success: false, over: false };
+  frames[20]!.progress = { complete: 1, success: true, over: true };
+  const home = new RecordedHome(smallHome());
+  assert.deepEqual(home.course, []);
+  home.load(frames);
+  assert.deepEqual(home.course.map(({ tick, complete }) => [tick, complete]), [[9, 0.5], [60, 1]]);
+});
+
 test("before the recording is there, there is nothing to draw and nothing breaks", () => {
   const home = new RecordedHome(smallHome());
   home.moveTo(10);

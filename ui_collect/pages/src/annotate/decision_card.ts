@@ -24,6 +24,7 @@ export class DecisionCard {
   private readonly actions: HTMLElement;
   private readonly markButton: HTMLButtonElement;
   private readonly markWord = h("span");
+  private readonly promptWord = h("span");
   private readonly withdrawButton: HTMLButtonElement;
   private readonly promptButton: HTMLButtonElement;
   private readonly play: RecordedPlay;
@@ -38,7 +39,7 @@ export class DecisionCard {
       h("button", { class: `button ${kind} small`, attrs: { type: "button" }, on: { click: run } }, ...text, keyCap(key));
     this.markButton = button("danger", "E", commands.mark, this.markWord);
     this.withdrawButton = button("plain", "Del", commands.withdraw, "Not an error");
-    this.promptButton = button("plain", "P", commands.prompt, "What it saw");
+    this.promptButton = button("plain", "P", commands.prompt, this.promptWord);
     this.actions = h("div", { class: "card-actions" }, this.markButton, this.withdrawButton, this.promptButton);
     this.element = h(
       "section",
@@ -70,6 +71,7 @@ export class DecisionCard {
     this.facts.hidden = this.facts.childElementCount === 0;
     this.opinions.replaceChildren(...this.opinionsOf(decision));
     this.markButton.hidden = !decision.can_be_marked;
+    setText(this.promptWord, decision.role === "ai" ? "What it saw" : "What they saw");
     setText(this.markWord, decision.mine === null ? "This is an error" : "Change");
     // Once it is marked, there is nothing more to draw attention to.
     this.markButton.classList.toggle("danger", decision.mine === null);

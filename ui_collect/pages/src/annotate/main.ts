@@ -232,7 +232,7 @@ class Page {
     forgetAnnotator();
     this.clear();
     this.notices.warn(null);
-    this.put(strayPage("This link does not work any more", `${message} Ask for a new annotation link; what you marked before is kept.`));
+    this.put(strayPage("This link does not work any more", `${message} What you marked before is kept.`));
   }
 
   // --- around it -------------------------------------------------------------------------------------------------

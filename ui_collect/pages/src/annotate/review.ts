@@ -230,7 +230,8 @@ export class Review {
     const decision = this.selected;
     if (decision === null) return;
     this.setPlaying(false);
-    await showPrompt(() => this.desk.api.prompt(this.id, decision.index));
+    const title = decision.role === "ai" ? "What the AI saw" : "What the person saw";
+    await showPrompt(title, () => this.desk.api.prompt(this.id, decision.index));
   }
 
   private async close(status: ReviewStatus): Promise<void> {
@@ -396,6 +397,8 @@ export class Review {
       const film = await this.desk.api.film(this.id);
       if (this.over) return;
       this.home.load(readFilm(film));
+      this.timeline.showProgress(this.home.course);
+      this.head.showOutcome(this.home.course.at(-1) ?? null);
       this.views.begin();
       this.showSelected();
     } catch (error) {

@@ -15,6 +15,7 @@ export interface HeadCommands {
 
 export class ReviewHead {
   readonly element: HTMLElement;
+  private readonly outcome = h("span", { class: "chip", attrs: { hidden: true } });
   private readonly taken = h("span", { class: "chip taken", attrs: { role: "status" } });
   private readonly saved = h("span", { class: "chip saved", text: "Saved" });
   private readonly errors = h("span", { class: "chip errors" });
@@ -25,8 +26,6 @@ export class ReviewHead {
       h("button", { class: `button ${kind} small`, attrs: { type: "button" }, on: { click: run } }, text, keyCap(key));
     this.undo = button("plain", "Undo", "Ctrl+Z", commands.undo);
     this.taken.hidden = true;
-    const end = play.decisions.reduce((most, { percent_complete: share }) => Math.max(most, share), 0);
-    const outcome = end >= 1 ? "Solved" : `Not solved · ${percent(end)}`;
     this.element = h(
       "header",
       { class: "review-head" },
@@ -34,7 +33,7 @@ export class ReviewHead {
       h(
         "div",
         { class: "chips" },
-        h("span", { class: end >= 1 ? "chip solved" : "chip unsolved", text: outcome }),
+        this.outcome,
         this.errors,
         agreementChip(play.agreement),
         this.taken,
@@ -50,6 +49,14 @@ export class ReviewHead {
         button("primary", "Finish", "F", commands.finish),
       ),
     );
+  }
+
+  /** How far the task was in the end; null where that is not known. */
+  showOutcome(end: { complete: number; success: boolean } | null): void {
+    this.outcome.hidden = end === null;
+    if (end === null) return;
+    this.outcome.className = end.success ? "chip solved" : "chip unsolved";
+    setText(this.outcome, end.success ? "Solved" : `Not solved · ${percent(end.complete)}`);
   }
 
   showTaken(by: string | null): void {

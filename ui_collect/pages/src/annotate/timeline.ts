@@ -30,6 +30,7 @@ export class Timeline {
   readonly element: HTMLElement;
   private readonly track: HTMLElement;
   private readonly head = h("i", { class: "playhead" });
+  private readonly progress = h("div", { class: "lane progress-lane" });
   private readonly axis = h("div", { class: "axis" });
   private readonly blocks = new Map<number, { block: HTMLElement; flag: HTMLElement }>();
   private readonly play: RecordedPlay;
@@ -74,7 +75,7 @@ export class Timeline {
       flags,
       ai,
       person,
-      this.progress(),
+      this.progress,
       this.axis,
       this.head,
     );
@@ -101,6 +102,17 @@ export class Timeline {
       flag.className = `flag ${first?.sign ?? "none"}`;
       flag.textContent = first?.glyph ?? "";
     }
+  }
+
+  /** How far the task was, as steps: from each tick on at which that changed. */
+  showProgress(course: readonly { tick: number; complete: number }[]): void {
+    const steps = course.map(({ tick, complete }, index) => {
+      const step = h("i", { class: "step", attrs: { title: percent(complete) } });
+      this.place(step, tick, course[index + 1]?.tick ?? this.length);
+      step.style.height = `${complete * 100}%`;
+      return step;
+    });
+    this.progress.replaceChildren(...steps);
   }
 
   /** From here every key means what it means for the whole play. */
@@ -133,22 +145,6 @@ export class Timeline {
   private place(element: HTMLElement, from: number, to: number): void {
     element.style.left = `${this.share(from)}%`;
     element.style.width = `${Math.max(0, this.share(to) - this.share(from))}%`;
-  }
-
-  /** How far the task was, as steps. */
-  private progress(): HTMLElement {
-    const lane = h("div", { class: "lane progress-lane" });
-    const ends = this.ordered.map(({ end_step: tick, percent_complete: share }) => ({ tick, share }));
-    ends.sort((a, b) => a.tick - b.tick);
-    ends.forEach(({ tick, share }, index) => {
-      const until = ends[index + 1]?.tick ?? this.length;
-      if (share <= 0 || until <= tick) return;
-      const step = h("i", { class: "step", attrs: { title: percent(share) } });
-      this.place(step, tick, until);
-      step.style.height = `${share * 100}%`;
-      lane.append(step);
-    });
-    return lane;
   }
 
   private drawAxis(): void {

@@ -1,6 +1,6 @@
 /** The home of a recorded play, at whichever moment of it one looks. */
 
-import type { Keyframe } from "../wire/keyframes.ts";
+import type { Keyframe, Progress } from "../wire/keyframes.ts";
 import { Home } from "./home.ts";
 import type { Pose } from "./pose.ts";
 import { PosePath } from "./pose_path.ts";
@@ -12,6 +12,11 @@ export class RecordedHome extends Home {
   private paths: readonly PosePath[] = [];
   /** Index of the last frame taken in. */
   private taken = -1;
+
+  /** How far the task was, from each tick on at which that changed. */
+  get course(): (Progress & { tick: number })[] {
+    return this.frames.flatMap(({ tick, progress }) => (progress === null ? [] : [{ tick, ...progress }]));
+  }
 
   get loaded(): boolean {
     return this.frames.length > 0;
