@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flywheel.collect import newest_iteration
 from flywheel.configuration import ConfigOption, SetOption
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def annotate(
         page = (host, port, certificate, key, public_url, target, invite)
         if page != (None,) * len(page) or allow_origin or without_page:
             raise UserError("--scripted serves no page", "leave out the options of the page")
-        number = newest_iteration(store, with_plays=True) if iteration is None else iteration
+        number = store.newest_iteration("planner", with_plays=True) if iteration is None else iteration
         options = {"accuracy": accuracy, "seed": seed}
         _by_script(store, number, options, config, overrides, limit, annotator, labels_url, as_json=as_json)
         return 0
@@ -89,7 +88,7 @@ def annotate(
 
     settings = resolve_config(
         WebSettings,
-        {"": WebSettings(iteration=newest_iteration(store, with_plays=True))},
+        {"": WebSettings(iteration=store.newest_iteration("planner", with_plays=True))},
         preset="",
         file=config,
         overrides=overrides,

@@ -11,7 +11,7 @@ import typer
 from flywheel.configuration import ConfigOption, SetOption
 
 if TYPE_CHECKING:
-    from hitl_ops.contracts.store import Store
+    pass
 
 
 class Episodes(enum.StrEnum):
@@ -33,7 +33,7 @@ def collect(
     ] = None,
     policy_poll: Annotated[float | None, typer.Option(help="Seconds between looks at the policy's alias.")] = None,
     iteration: Annotated[
-        int | None, typer.Option(help="Iteration to collect for; by default the newest that is open.")
+        int | None, typer.Option(help="Iteration to collect for; by default the newest that is open, at any time.")
     ] = None,
     episodes_split: Annotated[Episodes | None, typer.Option(help="Episodes people play. [default: train]")] = None,
     target: Annotated[
@@ -81,7 +81,8 @@ def collect(
     from ui_collect.settings import CollectSettings
 
     store = Store.at(root) if root else Store.from_environment()
-    usual, wanted = CollectSettings(iteration=newest_iteration(store)), collection_target()
+    usual = CollectSettings(iteration=store.newest_iteration("planner"), follow=iteration is None)
+    wanted = collection_target()
     settings = resolve_config(
         CollectSettings,
         {"": usual if wanted is None else usual.replace(target=wanted)},
@@ -113,19 +114,3 @@ def collect(
         wait=wait,
     )
     return serve(settings.checked(), store, start)
-
-
-def newest_iteration(store: Store, *, with_plays: bool = False) -> int:
-    """The iteration that was opened last: its folder is made when it is.
-
-    Args:
-        store: where iterations are kept.
-        with_plays: of those in which somebody has played.
-    """
-    folder = store.root / "planner"
-    numbers = [
-        int(path.name)
-        for path in folder.glob("[0-9][0-9][0-9]*")
-        if path.name.isdigit() and (path / "sessions" if with_plays else path).is_dir()
-    ]
-    return max(numbers, default=0)

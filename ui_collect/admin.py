@@ -18,6 +18,7 @@ from ui_collect.admin_access import COOKIE, COOKIE_S, AdminAccess
 from ui_collect.invitation_links import PROGRAM, invitation_link
 from ui_collect.label_calls import LabelCalls
 from ui_collect.limits import AddressLimit
+from ui_collect.open_iteration import OpenIteration
 from ui_collect.overview import OverviewPage
 from ui_collect.protocol import Message
 from ui_collect.settings import CollectSettings
@@ -59,7 +60,11 @@ def base_url(request: Request, settings: CollectSettings) -> str:
 
 
 def admin_routes(
-    settings: CollectSettings, access: AdminAccess, labels: LabelCalls, overview: OverviewPage
+    settings: CollectSettings,
+    access: AdminAccess,
+    labels: LabelCalls,
+    overview: OverviewPage,
+    iteration: OpenIteration,
 ) -> APIRouter:
     """The routes below ``/admin``.
 
@@ -68,6 +73,7 @@ def admin_routes(
         access: who may.
         labels: the label store.
         overview: the figures.
+        iteration: which iteration is collected for.
     """
     router = APIRouter(prefix="/admin")
     logins = AddressLimit(_LOGINS_PER_S, _LOGIN_BURST)
@@ -80,7 +86,7 @@ def admin_routes(
     async def dashboard(request: Request) -> HTMLResponse:
         inside = access.admits(request)
         page = _PAGES.get_template("dashboard.html").render(
-            inside=inside, program=PROGRAM, iteration=settings.iteration, target=settings.target
+            inside=inside, program=PROGRAM, iteration=iteration.now(), target=settings.target
         )
         return HTMLResponse(page, headers={"cache-control": "no-store"})
 
@@ -128,7 +134,7 @@ def admin_routes(
         invitation, token = await labels.run(
             labels.store.create_invitation,
             PROGRAM,
-            settings.iteration if body.iteration is None else body.iteration,
+            iteration.now() if body.iteration is None else body.iteration,
             body.max_uses,
             datetime.now(UTC) + timedelta(days=body.days),
             purpose=body.purpose,

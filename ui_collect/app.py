@@ -8,6 +8,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
+from hitl_ops.labels.label_store import LabelStore
+from hitl_ops.labels.rows import Admission
 from ui_collect.access_log import AccessLog, LoggedRequests, address_of
 from ui_collect.admin import admin_routes
 from ui_collect.admin_access import AdminAccess
@@ -18,6 +20,7 @@ from ui_collect.flow import Flow
 from ui_collect.http_messages import Availability, JoinAnswer, JoinRequest
 from ui_collect.limits import AddressLimit
 from ui_collect.live_socket import LiveSockets
+from ui_collect.open_iteration import OpenIteration
 from ui_collect.overview import OverviewPage
 from ui_collect.page_files import ANNOTATE_PAGE, INDEX_PAGE, PageFiles
 from ui_collect.protocol import WEBSOCKET_PATH
@@ -35,6 +38,7 @@ def collection_app(
     access: AdminAccess,
     overview: OverviewPage,
     desk: AnnotationDesk,
+    iteration: OpenIteration,
     log: AccessLog,
 ) -> ASGIApp:
     """The app, behind its guards.
@@ -47,12 +51,13 @@ def collection_app(
         access: who may see the dashboard.
         overview: the dashboard's figures.
         desk: where annotators look at what was played.
+        iteration: which iteration is collected for.
         log: where requests are noted.
     """
     app = FastAPI(title="Flywheel collection", docs_url=None, redoc_url=None, openapi_url=None)
     answer_errors(app)
-    _people_routes(app, settings, flow, sockets)
-    app.include_router(admin_routes(settings, access, flow.labels, overview))
+    _people_routes(app, settings, flow, sockets, iteration)
+    app.include_router(admin_routes(settings, access, flow.labels, overview, iteration))
     app.include_router(annotation_routes(desk, settings))
     if pages is not None:
         page_routes(app, pages, {"/": INDEX_PAGE, "/join": INDEX_PAGE, "/annotate": ANNOTATE_PAGE})
@@ -88,14 +93,16 @@ def _health_route(app: FastAPI) -> None:
         return {"status": "ok"}
 
 
-def _people_routes(app: FastAPI, settings: CollectSettings, flow: Flow, sockets: LiveSockets) -> None:
+def _people_routes(
+    app: FastAPI, settings: CollectSettings, flow: Flow, sockets: LiveSockets, iteration: OpenIteration
+) -> None:
     joins = AddressLimit(settings.joins_per_s, settings.join_burst)
 
     @app.post("/api/join")
     async def join(request: Request, body: JoinRequest) -> JoinAnswer:
         if not joins.take(address_of(request.scope)):
             raise HTTPException(429, "Too many people joined from this address just now. Wait a moment.")
-        admission = await flow.labels.run(flow.labels.store.use_invitation, body.invitation)
+        admission = await flow.labels.run(_admit, flow.labels.store, body.invitation, iteration)
         return JoinAnswer(token=admission.token)
 
     @app.get("/available")
@@ -110,6 +117,10 @@ def _people_routes(app: FastAPI, settings: CollectSettings, flow: Flow, sockets:
     @app.websocket(WEBSOCKET_PATH)
     async def live(websocket: WebSocket) -> None:
         await sockets.serve(websocket)
+
+
+def _admit(labels: LabelStore, invitation: str, iteration: OpenIteration) -> Admission:
+    return labels.use_invitation(invitation, iteration=iteration.later())
 
 
 def page_routes(app: FastAPI, pages: PageFiles, places: dict[str, str]) -> None:

@@ -31,6 +31,7 @@ from ui_collect.invitation_links import PROGRAM, link_at_start
 from ui_collect.label_calls import LabelCalls
 from ui_collect.live_socket import LiveSockets
 from ui_collect.loop_lag import LoopLag
+from ui_collect.open_iteration import OpenIteration
 from ui_collect.overview import OverviewPage
 from ui_collect.page_files import PageFiles
 from ui_collect.presence import Presence
@@ -158,6 +159,7 @@ class _Server:
             access=AdminAccess(token_hash, secure=tls),
             overview=OverviewPage(store, self._flow, self._lag, self._sockets.open, self._processes),
             desk=self._desk,
+            iteration=OpenIteration(store, settings),
             log=self._log,
         )
 

@@ -27,6 +27,10 @@ class CollectSettings(WebSettings):
         default="shuffled",
         description="among the tasks played least: an order of each iteration's own, or that of the episode file",
     )
+    follow: bool = Field(
+        default=False,
+        description="once another iteration is opened, whoever joins plays for that one, whatever they were invited to",
+    )
     target: int = Field(default=100, ge=1, description="finished episodes that an iteration is to collect")
     tasks_per_session: int = Field(default=5, ge=1, le=1000, description="tasks after which a session says thanks")
     attempts: int = Field(default=3, ge=1, le=10, description="attempts one person has at one task")

@@ -102,6 +102,20 @@ class Store:
             raise UserError(f"iteration '{key}' is not a number", "write it as 0, 1, 2 or 000, 001, 002")
         return IterationPaths(program, key, self.root / program / key)
 
+    def newest_iteration(self, program: str, *, with_plays: bool = False) -> int:
+        """The iteration that was opened last: its folder is made when it is. 0 where there is none.
+
+        Args:
+            program: whose.
+            with_plays: of those in which somebody has played.
+        """
+        numbers = [
+            int(folder.name)
+            for folder in (self.root / program).glob("[0-9][0-9][0-9]*")
+            if _ITERATION.match(folder.name) and (folder / "sessions" if with_plays else folder).is_dir()
+        ]
+        return max(numbers, default=0)
+
     def policies(self, program: str) -> Path:
         """The folder of a program's registered policies."""
         return self.root / program / "policies"

@@ -94,7 +94,7 @@ class Invitations(LabelDatabase):
             record.revoked = True
             return Invitation.model_validate(record)
 
-    def use_invitation(self, token: str, *, display_name: str = "") -> Admission:
+    def use_invitation(self, token: str, *, display_name: str = "", iteration: int | None = None) -> Admission:
         """Let one person in to play: count one use, make the participant and their session.
 
         The count and its limit are one statement, so any number of processes together let in exactly as many people
@@ -103,18 +103,21 @@ class Invitations(LabelDatabase):
         Args:
             token: the invitation's secret, as the person sent it.
             display_name: what the person wants to be called.
+            iteration: the iteration they are to play for; by default the one they were invited to.
 
         Returns:
             The participant, the session (at stage ``consent``) and the session's token, told this once.
 
         Raises:
             InvitationRefused: it is unknown, for something else, revoked, expired or used up (``reason`` says which).
-            UserError: the name is too long or holds control characters.
+            UserError: the name is too long or holds control characters, or the iteration is out of range.
         """
         check_text("the name", display_name, NAME_LENGTH, empty=True)
         now = self.now()
         with self._transaction(writes=True) as session:
             invitation = self._count_use(session, hash_token(token), "play", now)
+            if iteration is not None:
+                check_iteration(invitation.program, iteration)
             participant = ParticipantRecord(
                 id=new_id(), invitation_id=invitation.id, display_name=display_name, created_at=now
             )
@@ -126,7 +129,7 @@ class Invitations(LabelDatabase):
                 token_hash=hash_token(session_token),
                 participant_id=participant.id,
                 program=invitation.program,
-                iteration=invitation.iteration,
+                iteration=invitation.iteration if iteration is None else iteration,
                 stage="consent",
                 created_at=now,
                 last_seen_at=now,
