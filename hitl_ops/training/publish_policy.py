@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from hitl_ops.contracts.policy_card import PolicyCard
-from hitl_ops.contracts.publish import publish_json
+from hitl_ops.contracts.publish import publish_json, sweep_temporaries
 from hitl_ops.models.planner_lm import CARD_FILE, MERGED_FOLDER, read_card
 from hitl_ops.samples.parquet import read_manifest, read_sample_table
 from hitl_ops.samples.provenance import PROVENANCE_FILE, write_provenance
@@ -64,6 +64,7 @@ def publish_policy(
             the trained one; then no card is written.
     """
     manifest = read_manifest(samples)
+    sweep_temporaries(folder)
     (folder / CARD_FILE).unlink(missing_ok=True)
     merged = merge(trained.base, folder / trained.trained, folder / MERGED_FOLDER, cache=cache, dtype=dtype)
     write_provenance(samples, folder / PROVENANCE_FILE)
