@@ -24,7 +24,7 @@ from hitl_ops.samples.parquet import read_samples
 from hitl_ops.samples.training_mix import mix_path
 from hitl_ops.serving.policy_alias import resolve
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(3000)]
 
 OVERRIDES = [
     "evaluation.decision_limit=4",
@@ -52,7 +52,7 @@ def _runs(dagster: RunningDagster, job: str) -> list[RunRecord]:
     return list(dagster.instance.get_run_records(dg.RunsFilter(job_name=job), ascending=True))
 
 
-def _succeeded(dagster: RunningDagster, job: str, within_s: float = 400.0) -> RunRecord:
+def _succeeded(dagster: RunningDagster, job: str, within_s: float = 1200.0) -> RunRecord:
     """The job's first run, once it has come to its good end."""
 
     def look() -> RunRecord | None:
