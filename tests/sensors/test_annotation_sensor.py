@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from hitl_assets.planner_versions import newer_labels
 from hitl_ops.contracts.correction import AnnotationFinished, PlayReview
 from hitl_ops.contracts.publish import publish_json
 from hitl_ops.labels.label_store import LabelStore
@@ -167,7 +168,6 @@ def test_goes_on_looking_while_a_tick_lasts(
     look: Any, labels: LabelStore, waiting: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = 0
-    ask = annotation.newer_labels
 
     def asked(*arguments: Any) -> bool:
         nonlocal looks
@@ -175,7 +175,7 @@ def test_goes_on_looking_while_a_tick_lasts(
         if looks == 3:
             for play in waiting:
                 _review(labels, play)
-        return ask(*arguments)
+        return newer_labels(*arguments)
 
     monkeypatch.setattr(annotation, "newer_labels", asked)
     monkeypatch.setattr(annotation, "WATCH_S", 60.0)

@@ -15,10 +15,8 @@ from hitl_assets.preset_choice import PresetChoice
 from hitl_assets.presets import CollectionSection
 from hitl_ops.labels.label_store import LabelStore
 from resources.store import StoreResource
-from sensors import collection
+from sensors import collection, watching
 from sensors.collection import finished_collection, mark_reached
-
-WATCHED = collection.WATCH_S
 
 
 @pytest.fixture(autouse=True)
@@ -189,7 +187,7 @@ def test_a_tick_ends_before_the_daemon_comes_round_again() -> None:
 
     from hitl_assets.definitions import build_defs
 
-    assert WATCHED + collection.LOOK_EVERY_S < MIN_INTERVAL_LOOP_TIME
+    assert watching.WATCH_S + watching.LOOK_EVERY_S < MIN_INTERVAL_LOOP_TIME
     for sensor in build_defs().sensors or []:
         assert (getattr(sensor, "minimum_interval_seconds", None) or 30) < MIN_INTERVAL_LOOP_TIME
 
