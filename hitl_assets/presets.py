@@ -206,18 +206,21 @@ _LAPTOP = PlannerPreset(
     ),
 )
 
-# The laptop's scale for watching people make a policy better: a teacher's 300 tasks and few steps leave much to learn.
+# The laptop's scale for watching people make a policy better: a teacher's 150 tasks and few steps leave much to learn.
+# The scripted expert looks at the plays that promise most, and at no more of one play than a person would sit through.
 _LAPTOP_LOOP = _LAPTOP.replace(
-    rollouts=_LAPTOP.rollouts.replace(max_episodes=300).model_dump(),
-    training=_LAPTOP.training.replace(config=_LAPTOP_LESSONS.replace(max_steps=1200).model_dump()).model_dump(),
+    rollouts=_LAPTOP.rollouts.replace(max_episodes=150).model_dump(),
+    training=_LAPTOP.training.replace(config=_LAPTOP_LESSONS.replace(max_steps=1000).model_dump()).model_dump(),
     evaluation=_LAPTOP.evaluation.replace(splits=("val",), videos=False).model_dump(),
     collection=CollectionSection(target=150, step=150).model_dump(),
-    annotation=AnnotationSection(target=150).model_dump(),
+    annotation=AnnotationSection(target=60).model_dump(),
     videos=SessionVideosConfig(most_plays=6).model_dump(),
     refinement=RefinementSection(
-        config=_LAPTOP_LESSONS.replace(max_steps=1200, learning_rate=4e-3, warmup_steps=30, overlong="drop")
+        config=_LAPTOP_LESSONS.replace(max_steps=700, learning_rate=4e-3, warmup_steps=30, overlong="drop")
     ).model_dump(),
-    scripted=ScriptedSection(crowd=ScriptedCrowd(people=40, speed=1.5)).model_dump(),
+    scripted=ScriptedSection(
+        crowd=ScriptedCrowd(people=40, speed=1.5), expert=ScriptedExpertConfig(max_corrections_per_play=6)
+    ).model_dump(),
 )
 
 # PARTNR's own scale (arXiv 2411.00081): Llama-3.1-70B, asked in a conversation, teaches Llama-3-8B.
