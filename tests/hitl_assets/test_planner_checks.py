@@ -152,7 +152,9 @@ def test_samples_from_the_examination(store: StoreResource, iteration: Iteration
 
 def test_samples_that_teach_one_thing(iteration: IterationPaths, verdict: Verdict) -> None:
     _spoil_samples(iteration, completion="Wait[]<end_act>")
-    found = verdict(checks.samples_degenerate)
+    found = verdict(
+        checks.samples_degenerate, PresetChoice(name="tiny_ci", overrides=["checks.largest_tool_share=0.8"])
+    )
     assert not found.passed
     assert "100% of the samples teach Wait, most is 80%" in (found.description or "")
 
