@@ -290,10 +290,19 @@ def test_two_annotators_at_one_play(server: AnnotateServer, browser: Browser, pi
     saved(second)
     expect(card(second)).to_contain_text("You: an error")
     assert {label.value["corrected"].split("[")[0] for label in marks_in(server, play)} == {"Wait", "Explore"}
+    # Whoever comes back to a play sees what others have said meanwhile.
+    first.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(card(first)).to_contain_text("Ben: an error")
     for visitor in (first, second):
         visitor.press("f")
         visitor.page.get_by_role("button", name="Finish, next play").click()
         expect(visitor.page.get_by_role("dialog")).to_have_count(0)
+    eventually(
+        lambda: [
+            label for label in server.labels.labels("verdict", superseded=True) if label.target == f"play/{play}/review"
+        ],
+        lambda reviews: len(reviews) == 2,
+    )
 
     first.page.goto(f"{server.url}/annotate?at={play}")
     wait_for_picture(first)

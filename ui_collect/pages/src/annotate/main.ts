@@ -68,7 +68,7 @@ class Page {
       refused: (_item, message) => {
         this.connected(true);
         this.notices.say(message, "bad");
-        void this.review?.refused();
+        void this.review?.reread();
       },
       tokenRefused: (message) => this.refuse(message),
       changed: (waiting, retryAt) => {

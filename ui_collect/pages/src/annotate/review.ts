@@ -15,17 +15,17 @@ import { Marks } from "./marks.ts";
 import type { MarkSaved, PlayDecision, RecordedPlay, ReviewStatus } from "./messages.ts";
 import { byAi, decisionAt, inTime, neighbour, worthALook } from "./moments.ts";
 import { PlayTime } from "./play_time.ts";
+import { Playback } from "./playback.ts";
 import { showPrompt } from "./prompt_dialog.ts";
 import { ReplayViews } from "./replay_views.ts";
 import { ReviewHead } from "./review_head.ts";
 import { listenForReview, showReviewHelp } from "./review_keys.ts";
 import { keep, readKept } from "./stored.ts";
 import { Timeline } from "./timeline.ts";
-import { SPEEDS, Transport } from "./transport.ts";
+import { Transport } from "./transport.ts";
 import { clientKey, type Unsent } from "./unsent.ts";
 
 const ALIVE_EVERY_MS = 30_000;
-const SPEED_KEY = "flywheel.annotate.speed";
 
 export interface ReviewEvents {
   /** Back to the queue. */
@@ -54,15 +54,12 @@ export class Review {
   private readonly views: ReplayViews;
   private readonly timeline: Timeline;
   private readonly transport: Transport;
+  private readonly playback: Playback;
   private readonly card: DecisionCard;
   private readonly list: DecisionList;
   private readonly stop = new AbortController();
   private form: CorrectionForm | null = null;
   private selected: PlayDecision | null = null;
-  private playing = false;
-  private speed: number;
-  private last = 0;
-  private awake = 0;
   private over = false;
   /** It was finished or skipped: nothing of it is to be found again. */
   private closed = false;
@@ -73,9 +70,14 @@ export class Review {
     this.desk = desk;
     this.events = events;
     this.home = new RecordedHome(play.episode);
+    this.playback = new Playback(this.home, play.ticks, play.ticks_per_second, desk.keeper, {
+      reached: (tick) => this.seek(tick),
+      playing: (playing) => this.transport.showPlaying(playing),
+      speed: (speed) => this.transport.showSpeed(speed),
+      draw: (now, seconds, playing) => this.views.draw(now, seconds, playing),
+    });
     this.names = new Names(play.episode);
     this.ordered = inTime(play.decisions);
-    this.speed = readKept<number>(desk.keeper, SPEED_KEY, 2);
     this.time = new PlayTime(desk.keeper, desk.annotator.annotator, id, desk.active, performance.now());
     this.marks = new Marks(
       id,
@@ -94,14 +96,14 @@ export class Review {
       finish: () => void this.close("finished"),
     });
     const agents = play.episode.abilities.map((_, agent) => (agent === play.episode.human ? "Person" : "AI"));
-    this.views = new ReplayViews(this.home, this.names, agents, () => this.wake());
+    this.views = new ReplayViews(this.home, this.names, agents, () => this.playback.wake());
     const choose = (decision: PlayDecision): void => this.choose(decision);
     this.timeline = new Timeline(play, this.ordered, this.names, { seek: (tick) => this.seek(tick), choose });
-    this.transport = new Transport(play.ticks / play.ticks_per_second, this.speed, {
-      playOrPause: () => this.setPlaying(!this.playing),
+    this.transport = new Transport(play.ticks / play.ticks_per_second, this.playback.speed, {
+      playOrPause: () => this.playback.set(!this.playback.playing),
       decision: (direction) => this.step(direction, byAi),
       worth: (direction) => this.step(direction, worthALook),
-      speed: (value) => this.setSpeed(value),
+      speed: (value) => this.playback.setSpeed(value),
     });
     this.card = new DecisionCard(play, this.ordered, this.names, {
       mark: () => this.openForm(),
@@ -143,7 +145,7 @@ export class Review {
     this.remember();
     this.over = true;
     this.stop.abort();
-    cancelAnimationFrame(this.awake);
+    this.playback.dispose();
     closeDialog();
     this.views.dispose();
   }
@@ -155,11 +157,13 @@ export class Review {
     this.refresh();
   }
 
-  /** The server did not take something: show what it holds instead. */
-  async refused(): Promise<void> {
+  /** Show what the server holds now: what others have said meanwhile, and what it did not take. */
+  async reread(): Promise<void> {
     try {
       const fresh = await this.desk.api.play(this.id);
       if (this.over) return;
+      this.play.review = fresh.review;
+      this.head.showAgreement(fresh.agreement);
       this.marks.refresh(fresh.decisions, this.desk.outbox.waiting);
       this.refresh();
     } catch (error) {
@@ -180,7 +184,7 @@ export class Review {
     if (decision === null || !decision.can_be_marked) {
       return this.desk.notices.say("Only what the AI chose itself can be corrected.", "bad");
     }
-    this.setPlaying(false);
+    this.playback.set(false);
     const { mine } = decision;
     const begun = draft ?? { decision: decision.index, corrected: mine?.corrected ?? null, reason: mine?.reason ?? "" };
     const options = actionOptions(decision.admissible, decision.action, this.names, this.home);
@@ -229,13 +233,13 @@ export class Review {
   private async showPrompt(): Promise<void> {
     const decision = this.selected;
     if (decision === null) return;
-    this.setPlaying(false);
+    this.playback.set(false);
     const title = decision.role === "ai" ? "What the AI saw" : "What the person saw";
     await showPrompt(title, () => this.desk.api.prompt(this.id, decision.index));
   }
 
   private async close(status: ReviewStatus): Promise<void> {
-    this.setPlaying(false);
+    this.playback.set(false);
     this.closeForm();
     const { errors } = this.marks;
     const marked = errors === 0 ? "no decision" : errors === 1 ? "one decision" : `${errors} decisions`;
@@ -259,7 +263,7 @@ export class Review {
       this.desk.notices.say("Save or cancel the correction first.", "bad");
       return this.form.focus();
     }
-    this.setPlaying(false);
+    this.playback.set(false);
     this.seek(decision.sim_step, decision);
   }
 
@@ -278,7 +282,7 @@ export class Review {
     if (this.form === null) this.select(decision ?? decisionAt(this.ordered, time));
     this.timeline.showTime(time, decisionAt(this.ordered, time));
     this.transport.showTime(time / this.play.ticks_per_second);
-    this.wake();
+    this.playback.wake();
   }
 
   private select(decision: PlayDecision | null): void {
@@ -294,46 +298,6 @@ export class Review {
     this.views.mark(this.selected === null ? null : targetOf(this.selected.action, this.home));
   }
 
-  private setPlaying(playing: boolean): void {
-    if (playing && this.home.time >= this.play.ticks) this.seek(0);
-    this.playing = playing && this.home.loaded;
-    this.transport.showPlaying(this.playing);
-    this.last = 0;
-    this.wake();
-  }
-
-  private setSpeed(speed: number): void {
-    this.speed = speed;
-    this.transport.showSpeed(speed);
-    keep(this.desk.keeper, SPEED_KEY, speed);
-  }
-
-  private faster(direction: -1 | 1): void {
-    const at = SPEEDS.findIndex((speed) => speed >= this.speed) + direction;
-    this.setSpeed(SPEEDS[Math.min(Math.max(at, 0), SPEEDS.length - 1)]!);
-  }
-
-  /** Draw a frame soon. */
-  private wake(): void {
-    if (this.awake || this.over) return;
-    this.awake = requestAnimationFrame((now) => {
-      this.awake = 0;
-      this.frame(now);
-    });
-  }
-
-  private frame(now: number): void {
-    const seconds = this.last === 0 ? 0 : Math.min(0.25, (now - this.last) / 1000);
-    this.last = this.playing ? now : 0;
-    if (this.playing) {
-      const time = this.home.time + seconds * this.speed * this.play.ticks_per_second;
-      this.seek(time);
-      if (time >= this.play.ticks) this.setPlaying(false);
-    }
-    const again = this.views.draw(now, seconds, this.playing);
-    if (again || this.playing) this.wake();
-  }
-
   // --- around it -------------------------------------------------------------------------------------------------
 
   private listen(): void {
@@ -345,10 +309,10 @@ export class Review {
     });
     listenForReview(
       {
-        playOrPause: () => this.setPlaying(!this.playing),
+        playOrPause: () => this.playback.set(!this.playback.playing),
         skim: (seconds) => this.seek(this.home.time + seconds * this.play.ticks_per_second),
         toEnd: (end) => this.seek(end ? this.play.ticks : 0),
-        faster: (direction) => this.faster(direction),
+        faster: (direction) => this.playback.faster(direction),
         decision: (direction) => this.step(direction, byAi),
         worth: (direction) => this.step(direction, worthALook),
         mark: () => this.openForm(),
@@ -371,7 +335,7 @@ export class Review {
     }, ALIVE_EVERY_MS);
     signal.addEventListener("abort", () => window.clearInterval(timer));
     window.addEventListener("pagehide", () => this.remember(true), { signal });
-    document.addEventListener("visibilitychange", () => this.remember(document.hidden), { signal });
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.remember(true) : void this.alive()), { signal });
   }
 
   private async claim(): Promise<void> {
@@ -386,7 +350,9 @@ export class Review {
   private async alive(leaving = false): Promise<void> {
     try {
       const { taken_by: by } = await this.desk.api.alive(this.id, this.time.report(performance.now()), leaving);
-      if (!this.over) this.head.showTaken(by);
+      if (this.over) return;
+      this.head.showTaken(by);
+      if (!leaving) await this.reread();
     } catch (error) {
       if (!leaving) this.desk.failed(error);
     }

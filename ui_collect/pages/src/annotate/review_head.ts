@@ -16,6 +16,10 @@ export interface HeadCommands {
 export class ReviewHead {
   readonly element: HTMLElement;
   private readonly outcome = h("span", { class: "chip", attrs: { hidden: true } });
+  private readonly agreement = h("span", {
+    class: "chip",
+    attrs: { hidden: true, title: "Share of decisions judged alike by those who finished this play" },
+  });
   private readonly taken = h("span", { class: "chip taken", attrs: { role: "status" } });
   private readonly saved = h("span", { class: "chip saved", text: "Saved" });
   private readonly errors = h("span", { class: "chip errors" });
@@ -26,6 +30,7 @@ export class ReviewHead {
       h("button", { class: `button ${kind} small`, attrs: { type: "button" }, on: { click: run } }, text, keyCap(key));
     this.undo = button("plain", "Undo", "Ctrl+Z", commands.undo);
     this.taken.hidden = true;
+    this.showAgreement(play.agreement);
     this.element = h(
       "header",
       { class: "review-head" },
@@ -35,7 +40,7 @@ export class ReviewHead {
         { class: "chips" },
         this.outcome,
         this.errors,
-        agreementChip(play.agreement),
+        this.agreement,
         this.taken,
         this.saved,
       ),
@@ -59,6 +64,12 @@ export class ReviewHead {
     setText(this.outcome, end.success ? "Solved" : `Not solved · ${percent(end.complete)}`);
   }
 
+  /** What share of decisions is judged alike; null while there is nobody to agree with. */
+  showAgreement(agreement: number | null): void {
+    this.agreement.hidden = agreement === null;
+    if (agreement !== null) setText(this.agreement, `${percent(agreement)} agreed`);
+  }
+
   showTaken(by: string | null): void {
     this.taken.hidden = by === null;
     setText(this.taken, by === null ? "" : `${by} is here too`);
@@ -74,9 +85,4 @@ export class ReviewHead {
     this.saved.classList.toggle("pending", waiting > 0);
     this.saved.classList.toggle("bad", waiting > 0 && lost);
   }
-}
-
-function agreementChip(agreement: number | null): HTMLElement | null {
-  if (agreement === null) return null;
-  return h("span", { class: "chip", text: `${percent(agreement)} agreed`, attrs: { title: "Share of decisions judged alike by those who finished this play" } });
 }
