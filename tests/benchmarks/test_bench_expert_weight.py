@@ -159,6 +159,7 @@ def test_it_trains_and_plays_every_weight_with_every_seed_once(
     assert len(sorted(out.rglob("card.json"))) == 3
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_said_in_one_line(finished: Store, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has corrections"):
         expert_weight.bench(Settings(store=str(tmp_path)))

@@ -40,6 +40,7 @@ def test_loads_without_heavy_libraries() -> None:
     assert json.loads(loaded.stdout.splitlines()[-1]) == []
 
 
+@pytest.mark.slow
 def test_definitions_are_loadable_and_fresh() -> None:
     first, second = build_defs(), build_defs()
     dg.Definitions.validate_loadable(first)

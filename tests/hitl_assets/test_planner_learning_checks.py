@@ -26,6 +26,8 @@ from resources.store import StoreResource
 from tests.support.evaluated_policies import write_evaluated
 from tests.support.registries import with_registry
 
+pytestmark = pytest.mark.slow
+
 Verdict = Callable[..., dg.AssetCheckResult]
 
 

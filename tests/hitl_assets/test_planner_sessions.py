@@ -24,6 +24,8 @@ from hitl_ops.samples.parquet import read_samples, write_samples
 from resources.store import StoreResource
 from tests.support.collected_plays import Collected, collection
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., dg.ExecuteInProcessResult]
 Played = tuple[Collected, list[EpisodePlay]]
 ASSETS = ["session_logs", "session_scores", "human_gold_samples"]

@@ -93,6 +93,7 @@ def test_retry_after_is_honoured_by_all_threads(server: OpenAIServer, tmp_path: 
     assert server.received[3].at - server.received[2].at >= 0.3
 
 
+@pytest.mark.slow
 def test_waits_double_with_jitter(server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr("hitl_ops.experts.llm_client.time.sleep", waits.append)

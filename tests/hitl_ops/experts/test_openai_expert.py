@@ -79,6 +79,7 @@ def lengths(received: list[Received]) -> list[int]:
 # --- what is asked ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_conversation_tells_the_task_the_home_the_tools_and_then_each_result(
     server: OpenAIServer, tmp_path: Path
 ) -> None:
@@ -226,6 +227,7 @@ def test_empty_and_inadmissible_replies_are_asked_again_with_rising_temperature(
     assert (usage.requests, usage.retries) == (7, 3)
 
 
+@pytest.mark.slow
 def test_giving_up_is_waiting_and_says_so(server: OpenAIServer, tmp_path: Path) -> None:
     server.brain = lambda messages: "Pick[mug_9]"
     expert = expert_for(server, tmp_path, temperatures=[0.0, 0.7], explain_refusals=False)

@@ -222,6 +222,7 @@ def test_sqlite_file_is_durable_strict_and_private(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.slow
 def test_a_process_may_open_the_file_twice_while_others_come_and_go(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'labels.db'}"
     script = (

@@ -58,6 +58,7 @@ def test_consent_and_tutorial_are_kept_once(store: LabelStore, admit: Admit, clo
             call(NOBODY)
 
 
+@pytest.mark.slow
 def test_stages_follow_until_the_end(store: LabelStore, admit: Admit, clock: Any) -> None:
     session = admit()
     for stage in ("tutorial", "lobby", "episode", "feedback", "episode", "thanks"):

@@ -105,6 +105,7 @@ def test_a_variation_is_the_same_task_in_other_words(episodes: list[Episode]) ->
         variation_of(episodes[0], 99)
 
 
+@pytest.mark.slow
 def test_no_home_or_seed_is_shared_between_splits() -> None:
     seeds: dict[str, set[int]] = {}
     homes: dict[str, set[str]] = {}

@@ -22,6 +22,8 @@ from tests.support.evaluated_policies import write_evaluation
 from tests.support.registries import with_registry
 from tests.support.taught_store import Taught, sample, taught_store, write_taught
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def taught(tmp_path: Path) -> Taught:
@@ -218,6 +220,7 @@ class _Page(HTMLParser):
         self.text += data
 
 
+@pytest.mark.slow
 def test_the_page_names_everything_and_needs_nothing(taught: Taught, tmp_path: Path) -> None:
     file = write_lineage_page(of(taught, 2), tmp_path / "pages" / "lineage.html")
     page = _Page(file.read_text(encoding="utf-8"))

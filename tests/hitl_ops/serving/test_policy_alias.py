@@ -25,6 +25,8 @@ from tests.support.evaluated_policies import write_evaluated, write_evaluation
 from tests.support.registries import with_registry
 from tests.support.small_policies import write_policy
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:

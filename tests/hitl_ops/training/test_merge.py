@@ -18,6 +18,7 @@ Write = Callable[..., Path]
 Configure = Callable[..., TrainConfig]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_the_merged_model_loads_and_agrees(
     method: str, tmp_path: Path, samples_file: Write, config_of: Configure

@@ -262,6 +262,7 @@ def test_an_object_that_appears_later_is_drawn(renderer: Renderer) -> None:
     assert _share(_look(renderer, facts, camera), GREEN) > 0.01
 
 
+@pytest.mark.slow
 def test_depth_comes_only_when_asked_for(renderer: Renderer) -> None:
     facts = _facts()
     camera = Camera.of_agent(facts, 0)
