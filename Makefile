@@ -9,8 +9,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 UV = $(firstword $(wildcard .uv/bin/uv .uv/lib/bin/uv) uv)
 WORKERS ?= 2
-# Test workers share the cores: one thread each.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# Test workers share the cores: one thread each. Bytecode is kept, whatever the shell says: tests start hundreds of
+# processes.
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 NAME ?= household
 
 help: ## say what there is
