@@ -33,7 +33,7 @@ def _finished(store: Store) -> int:
 
 def test_killed_while_people_play_it_goes_on_and_says_what_their_time_bought(tmp_path: Path) -> None:
     store = Store.at(tmp_path / "store")
-    words = ["demo", "--iterations", "1", "--set", "collection.target=3", "--set", "evaluation.splits=val"]
+    words = ["demo", "--iterations", "1", "--set", "collection.target=3", "--set", 'evaluation.splits=["val"]']
     with (tmp_path / "first.log").open("wb") as printed:
         first = subprocess.Popen(
             _command(store.root, *words), stdout=printed, stderr=subprocess.STDOUT, start_new_session=True
@@ -45,7 +45,8 @@ def test_killed_while_people_play_it_goes_on_and_says_what_their_time_bought(tmp
         first.send_signal(signal.SIGKILL)
         first.wait()
 
-    second = subprocess.run(_command(store.root, *words), capture_output=True, text=True, check=False)
+    wide = {**os.environ, "COLUMNS": "200"}
+    second = subprocess.run(_command(store.root, *words), capture_output=True, text=True, check=False, env=wide)
     assert second.returncode == 0, second.stderr
     figures = json.loads(store.demo_figures("planner").read_text())
     rows = figures["iterations"]
@@ -63,7 +64,9 @@ def test_killed_while_people_play_it_goes_on_and_says_what_their_time_bought(tmp
     serving = resolve(store, "planner")
     promoted = [row["policy_id"] for row in rows if row["promoted"]]
     assert serving is not None and serving.policy_id == promoted[-1]
-    again = subprocess.run(_command(store.root, *words, "--fresh"), capture_output=True, text=True, check=False)
+    again = subprocess.run(
+        _command(store.root, *words, "--fresh"), capture_output=True, text=True, check=False, env=wide
+    )
     assert again.returncode == 2 and "what people gave is not thrown away" in again.stderr.splitlines()[-1]
 
 
