@@ -64,6 +64,8 @@ class Page:
     Attributes:
         stage: what the person is to do; None before the first stage message of a connection.
         episode: the play's scenery; None before the first play.
+        laid_out: the scenery is the present stage's: between the word that a play begins and its scenery, the page
+            still has the one before, whose numbers must not be used any more.
         picture: the play as the keyframes tell it.
         missing: the list of what is still missing.
         partner: what the partner was last said to do.
@@ -78,6 +80,7 @@ class Page:
     def __init__(self) -> None:
         self.stage: StageMessage | None = None
         self.episode: EpisodeMessage | None = None
+        self.laid_out = False
         self.picture = Picture()
         self.missing: list[str] | None = None
         self.partner: PartnerMessage | None = None
@@ -99,6 +102,7 @@ class Page:
     def connecting(self) -> None:
         """A new connection begins: the server tells again where the person is."""
         self.stage = None
+        self.laid_out = False
         self.closed = None
         self._sent_at.clear()
 
@@ -115,6 +119,7 @@ class Page:
                 if stage.stage not in ("tutorial", "episode") and self.episode is not None:
                     self.ledgers[self.episode.index].finished = True
                 self.stage = stage
+                self.laid_out = False
             case EpisodeMessage() as episode:
                 self._begin(episode)
             case PartnerMessage() as partner:
@@ -155,6 +160,7 @@ class Page:
     def _begin(self, episode: EpisodeMessage) -> None:
         same = self.episode is not None and self.episode.index == episode.index
         self.episode = episode
+        self.laid_out = True
         self.picture = Picture()
         self.partner, self.missing = None, None
         self._sent_at.clear()
@@ -214,7 +220,7 @@ class Page:
         """Whether there is a play to act in."""
         return (
             self.closed is None
-            and self.episode is not None
+            and self.laid_out
             and self.stage is not None
             and self.stage.stage in ("tutorial", "episode")
         )
@@ -228,7 +234,12 @@ class Page:
     @property
     def drawn(self) -> bool:
         """Whether there is anything to see yet."""
-        return self.episode is not None and self.episode.human in self.picture.agents and self.missing is not None
+        return (
+            self.laid_out
+            and self.episode is not None
+            and self.episode.human in self.picture.agents
+            and self.missing is not None
+        )
 
 
 @dataclass(frozen=True)

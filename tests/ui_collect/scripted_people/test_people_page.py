@@ -62,6 +62,16 @@ def test_a_new_play_has_a_ledger_of_its_own() -> None:
     assert page.ledgers[1].said == {} and page.ledgers[0].said
 
 
+def test_nobody_acts_between_the_word_of_a_play_and_its_scenery() -> None:
+    play = WatchedPlay(small_episode())
+    page = play.page
+    for stage in ("feedback", "episode"):
+        page.on_text(to_wire(StageMessage(stage=stage)))
+        assert not page.playing and not page.drawn, "the play before is still before one's eyes"
+    page.on_text(to_wire(episode_message(play.session, index=1)))
+    assert page.playing and not page.drawn, "no picture has come yet"
+
+
 def test_latency_is_counted_to_the_frame_that_shows_the_number() -> None:
     play = WatchedPlay(small_episode())
     page = play.page
