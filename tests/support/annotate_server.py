@@ -6,11 +6,7 @@ import contextlib
 import itertools
 import os
 import re
-import signal
 import struct
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +15,12 @@ from typing import Any
 import httpx
 import psutil
 
-from hitl_ops.labels.label_store import LabelStore
+from tests.support.server_process import ServerProcess, running
 
-START_WITHIN_S = 120.0
 _keys = itertools.count()
 
 
-class AnnotateServer:
+class AnnotateServer(ServerProcess):
     """``flywheel annotate`` as somebody would start it.
 
     Args:
@@ -35,63 +30,19 @@ class AnnotateServer:
         page: serve the built page too.
     """
 
+    log_name = "annotate"
+    start_within_s = 120.0
+
     def __init__(self, home: Path, *options: str, settings: dict[str, Any] | None = None, page: bool = False) -> None:
-        self.home = home
-        self.url = ""
-        self.invitation = ""
-        home.mkdir(parents=True, exist_ok=True)
-        self._log = home / f"annotate-{len(list(home.glob('annotate-*.txt')))}.txt"
-        self._log.touch()
-        self._words = [sys.executable, "-m", "flywheel", "annotate", "--port", "0", *options]
-        if not page:
-            self._words.append("--without-page")
-        for key, value in (settings or {}).items():
-            self._words += ["--set", f"{key}={value}"]
-        self.process: subprocess.Popen[bytes] | None = None
+        super().__init__(home, ["annotate", "--port", "0", *options], settings, page=page)
 
-    def start(self) -> AnnotateServer:
-        """Start it and wait until it answers."""
-        environment = {**os.environ, "FLYWHEEL_HOME": str(self.home), "PYTHONUNBUFFERED": "1"}
-        before = self._log.stat().st_size
-        with self._log.open("ab") as output:
-            self.process = subprocess.Popen(
-                self._words, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-            )
-        deadline = time.monotonic() + START_WITHIN_S
-        while time.monotonic() < deadline:
-            said = self._log.read_bytes()[before:].decode()
-            if self.process.poll() is not None:
-                raise AssertionError(f"the server has ended:\n{said}")
-            if address := re.search(r"annotate +(https?://[^\s/]+)/annotate(?:#(\S+))?", said):
-                self.url = address[1]
-                self.invitation = address[2] or self.invitation
-                with contextlib.suppress(httpx.HTTPError):
-                    if httpx.get(f"{self.url}/health", timeout=5).status_code == 200:
-                        return self
-            time.sleep(0.02)
-        raise AssertionError(f"the server does not answer:\n{self._log.read_text()}")
-
-    def stop(self) -> int:
-        """Ask it to stop; returns its exit code."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
-
-    def kill(self) -> None:
-        """Kill it where it stands."""
-        assert self.process is not None
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait(30)
-
-    @property
-    def said(self) -> str:
-        """Everything it has printed so far."""
-        return self._log.read_text()
-
-    @property
-    def labels(self) -> LabelStore:
-        """Its label store."""
-        return LabelStore(f"sqlite:///{self.home / 'labels.db'}")
+    def found(self, said: str) -> bool:
+        """See :meth:`ServerProcess.found`."""
+        address = re.search(r"annotate +(https?://[^\s/]+)/annotate(?:#(\S+))?", said)
+        if address is None:
+            return False
+        self.url, self.invitation = address[1], address[2] or self.invitation
+        return True
 
     @property
     def film_worker(self) -> psutil.Process | None:
@@ -112,14 +63,8 @@ class AnnotateServer:
 @contextlib.contextmanager
 def annotate_server(home: Path, *options: str, **keywords: Any) -> Iterator[AnnotateServer]:
     """A server for the length of a block; whatever is left of it is killed at the end."""
-    server = AnnotateServer(home, *options, **keywords)
-    try:
-        yield server.start()
-        if server.process is not None and server.process.poll() is None:
-            assert server.stop() == 0, server.said
-    finally:
-        if server.process is not None and server.process.poll() is None:
-            server.kill()
+    with running(AnnotateServer(home, *options, **keywords)) as server:
+        yield server
 
 
 @dataclass

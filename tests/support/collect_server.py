@@ -5,12 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
-import signal
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,10 +18,9 @@ import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
 from hitl_ops.contracts.episode import Proposition, write_episodes
-from hitl_ops.labels.label_store import LabelStore
+from tests.support.server_process import ServerProcess, running
 from ui_collect.tutorial import tutorial_episode
 
-START_WITHIN_S = 240.0
 WAIT_S = 60.0
 SUBPROTOCOL = "flywheel-collect-1"
 HEAD = struct.Struct("<BII")
@@ -49,7 +44,7 @@ def write_tasks(home: Path, count: int = 6, *, shared: bool = False) -> None:
     write_episodes(home / "episodes" / "train.json.gz", episodes)
 
 
-class CollectServer:
+class CollectServer(ServerProcess):
     """``flywheel collect`` as somebody would start it.
 
     Args:
@@ -60,6 +55,9 @@ class CollectServer:
         shared_tasks: the partner has a part in the tasks.
     """
 
+    log_name = "server"
+    start_within_s = 240.0
+
     def __init__(
         self,
         home: Path,
@@ -68,68 +66,21 @@ class CollectServer:
         page: bool = False,
         shared_tasks: bool = False,
     ) -> None:
-        self.home = home
-        self.output: list[str] = []
+        super().__init__(home, ["collect", "--port", "0", "--workers", "1", *options], settings, page=page)
         self.admin_token = ""
-        self.invitation = ""
-        self.url = ""
-        home.mkdir(parents=True, exist_ok=True)
-        self._log = home / f"server-{len(list(home.glob('server-*.txt')))}.txt"
-        self._log.touch()
         if not (home / "episodes").exists():
             write_tasks(home, shared=shared_tasks)
-        self._words = [sys.executable, "-m", "flywheel", "collect", "--port", "0", "--workers", "1", *options]
-        if not page:
-            self._words.append("--without-page")
-        for key, value in (settings or {}).items():
-            self._words += ["--set", f"{key}={value}"]
-        self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> CollectServer:
-        """Start it and wait until it answers."""
-        environment = {**os.environ, "FLYWHEEL_HOME": str(self.home), "PYTHONUNBUFFERED": "1"}
-        before = self._log.stat().st_size if self._log.exists() else 0
-        with self._log.open("ab") as output:
-            self.process = subprocess.Popen(
-                self._words, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-            )
-        deadline = time.monotonic() + START_WITHIN_S
-        while time.monotonic() < deadline:
-            said = self._log.read_bytes()[before:].decode()
-            if self.process.poll() is not None:
-                raise AssertionError(f"the server has ended:\n{said}")
-            if address := re.search(r"dashboard +(https?://\S+)/admin", said):
-                self.url = address[1]
-                for name, pattern in (("invitation", r"join#(\S+)"), ("admin_token", r"admin token +(\S+)")):
-                    if found := re.search(pattern, said):
-                        setattr(self, name, found[1])
-                with contextlib.suppress(httpx.HTTPError):
-                    if httpx.get(f"{self.url}/health", timeout=5, verify=False).status_code == 200:
-                        return self
-            time.sleep(0.1)
-        raise AssertionError(f"the server does not answer:\n{self._log.read_text()}")
-
-    def stop(self) -> int:
-        """Ask it to stop, as a terminal or a service would; returns its exit code."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
-
-    def kill(self) -> None:
-        """Kill it where it stands."""
-        assert self.process is not None
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait(30)
-
-    @property
-    def said(self) -> str:
-        """Everything it has printed so far."""
-        return self._log.read_text()
-
-    @property
-    def labels(self) -> LabelStore:
-        """Its label store."""
-        return LabelStore(f"sqlite:///{self.home / 'labels.db'}")
+    def found(self, said: str) -> bool:
+        """See :meth:`ServerProcess.found`."""
+        address = re.search(r"dashboard +(https?://\S+)/admin", said)
+        if address is None:
+            return False
+        self.url = address[1]
+        for name, pattern in (("invitation", r"join#(\S+)"), ("admin_token", r"admin token +(\S+)")):
+            if found := re.search(pattern, said):
+                setattr(self, name, found[1])
+        return True
 
     @property
     def accesses(self) -> list[dict[str, Any]]:
@@ -158,14 +109,8 @@ class CollectServer:
 @contextlib.contextmanager
 def collect_server(home: Path, *options: str, **keywords: Any) -> Iterator[CollectServer]:
     """A server for the length of a block; whatever is left of it is killed at the end."""
-    server = CollectServer(home, *options, **keywords)
-    try:
-        yield server.start()
-        if server.process is not None and server.process.poll() is None:
-            assert server.stop() == 0, server.said
-    finally:
-        if server.process is not None and server.process.poll() is None:
-            server.kill()
+    with running(CollectServer(home, *options, **keywords)) as server:
+        yield server
 
 
 @dataclass

@@ -4,7 +4,8 @@ import type { Names } from "../acting/names.ts";
 import type { Home } from "../household/home.ts";
 import { footprint, homeBounds, roomAt, type Part, type Rectangle, type Vec2, type Vec3 } from "../wire/scene_types.ts";
 import { handOf } from "./agent_model.ts";
-import { DOOR_LEAF, MARK, agentColor, css, tinted } from "./appearance.ts";
+import { drawAgentMark, type Cone } from "./agent_mark.ts";
+import { DOOR_LEAF, MARK, css, tinted } from "./appearance.ts";
 import type { Marked, Thing } from "./home_model.ts";
 import { solidStretches } from "./shell.ts";
 
@@ -16,6 +17,7 @@ const WALL = "#424650";
 /** Pixels a metre needs before furniture and objects are named. */
 const NAMING_SCALE = 44;
 const TOUCH_PX = 16;
+const CONE: Cone = { reach: 3.2, half: 0.62, alpha: 0.22 };
 
 export class FloorPlan {
   readonly canvas: HTMLCanvasElement;
@@ -231,30 +233,7 @@ export class FloorPlan {
     if (pose === null) return;
     const [x, y] = this.at(pose.x, pose.z);
     const radius = Math.max(5, 0.24 * this.scale);
-    context.save();
-    context.translate(x, y);
-    context.rotate(-pose.yaw);
-    context.fillStyle = css(agentColor(index), 0, 0.22);
-    context.beginPath();
-    context.moveTo(0, 0);
-    context.arc(0, 0, radius * 3.2, -0.62, 0.62);
-    context.closePath();
-    context.fill();
-    context.fillStyle = css(agentColor(index));
-    context.strokeStyle = "#ffffff";
-    context.lineWidth = 2;
-    context.beginPath();
-    context.arc(0, 0, radius, 0, 2 * Math.PI);
-    context.fill();
-    context.stroke();
-    context.fillStyle = "#ffffff";
-    context.beginPath();
-    context.moveTo(radius * 0.78, 0);
-    context.lineTo(-radius * 0.3, radius * 0.5);
-    context.lineTo(-radius * 0.3, -radius * 0.5);
-    context.closePath();
-    context.fill();
-    context.restore();
+    drawAgentMark(context, index, x, y, pose.yaw, radius, CONE);
   }
 
   private nameObjects(context: CanvasRenderingContext2D): void {

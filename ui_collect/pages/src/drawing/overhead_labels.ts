@@ -3,7 +3,8 @@
 import type { Names } from "../acting/names.ts";
 import type { Home } from "../household/home.ts";
 import { footprint, type Vec3 } from "../wire/scene_types.ts";
-import { MARK, agentColor, css } from "./appearance.ts";
+import { drawAgentMark, type Cone } from "./agent_mark.ts";
+import { MARK, css } from "./appearance.ts";
 import type { Thing } from "./home_model.ts";
 import type { ScreenPoint } from "./stage_view.ts";
 
@@ -11,6 +12,7 @@ const INK = "#23262d";
 const FAINT_INK = "#4b505a";
 const HALO = "rgb(250 250 248 / 0.82)";
 const AGENT_HEIGHT = 1.7;
+const CONE: Cone = { reach: 3.4, half: 0.6, alpha: 0.26 };
 /** Pixels a metre needs before furniture and objects are named. */
 const NAMING_SCALE = 40;
 
@@ -146,30 +148,7 @@ function drawAgent(
   if (pose === null) return;
   const { x, y } = project([pose.x, AGENT_HEIGHT, pose.z]);
   const radius = Math.min(15, Math.max(7, 0.21 * scale));
-  context.save();
-  context.translate(x, y);
-  context.rotate(-pose.yaw);
-  context.fillStyle = css(agentColor(index), 0, 0.26);
-  context.beginPath();
-  context.moveTo(0, 0);
-  context.arc(0, 0, radius * 3.4, -0.6, 0.6);
-  context.closePath();
-  context.fill();
-  context.fillStyle = css(agentColor(index));
-  context.strokeStyle = "#ffffff";
-  context.lineWidth = 2;
-  context.beginPath();
-  context.arc(0, 0, radius, 0, 2 * Math.PI);
-  context.fill();
-  context.stroke();
-  context.fillStyle = "#ffffff";
-  context.beginPath();
-  context.moveTo(radius * 0.78, 0);
-  context.lineTo(-radius * 0.3, radius * 0.5);
-  context.lineTo(-radius * 0.3, -radius * 0.5);
-  context.closePath();
-  context.fill();
-  context.restore();
+  drawAgentMark(context, index, x, y, pose.yaw, radius, CONE);
   context.font = "700 12px system-ui, sans-serif";
   const name = what.agents[index] ?? "";
   const width = context.measureText(name).width + 10;
