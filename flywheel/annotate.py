@@ -149,7 +149,7 @@ def _put_in_order(store: Store, iteration: int, labels_url: str) -> None:
     from flywheel.progress_bar import progress_bar
     from hitl_ops.labels.label_store import LabelStore
     from hitl_ops.samples.annotation_queue import QUEUE_FILE, QueueConfig, rank_plays
-    from hitl_ops.samples.collected_plays import MANIFEST_FILE, collect_plays, read_play_manifest
+    from hitl_ops.samples.collected_plays import listed_plays
 
     paths = store.iteration("planner", iteration)
     if (paths.sessions / QUEUE_FILE).exists():
@@ -158,8 +158,7 @@ def _put_in_order(store: Store, iteration: int, labels_url: str) -> None:
     try:
         if not labels.finished_plays(paths.program, paths.iteration):
             return
-        listed = (paths.sessions / MANIFEST_FILE).is_file()
-        manifest = read_play_manifest(paths.sessions) if listed else collect_plays(labels, paths)
+        manifest = listed_plays(labels, paths)
         with progress_bar("plays put in order") as progress:
             rank_plays(manifest, paths.sessions, QueueConfig(), progress)
     finally:

@@ -39,14 +39,13 @@ def annotate_by_script(
     """
     from hitl_ops.contracts.errors import UserError
     from hitl_ops.labels.label_store import LabelStore
-    from hitl_ops.samples.collected_plays import MANIFEST_FILE, collect_plays, read_play_manifest
+    from hitl_ops.samples.collected_plays import listed_plays
     from hitl_ops.samples.scripted_expert import SCRIPTED_EXPERT, annotate_plays
 
     paths = store.iteration("planner", iteration)
     labels = LabelStore.open(labels_url or store.labels_url)
     try:
-        listed = (paths.sessions / MANIFEST_FILE).is_file()
-        manifest = read_play_manifest(paths.sessions) if listed else collect_plays(labels, paths)
+        manifest = listed_plays(labels, paths)
         if not manifest.plays:
             raise UserError(
                 f"iteration {paths.key} has no finished play",

@@ -77,10 +77,9 @@ def import_(
 def _iteration(root: Path | None, program: str, iteration: int) -> tuple[LabelStore, IterationPaths, PlayManifest]:
     from hitl_ops.contracts.store import Store
     from hitl_ops.labels.label_store import LabelStore
-    from hitl_ops.samples.collected_plays import MANIFEST_FILE, collect_plays, read_play_manifest
+    from hitl_ops.samples.collected_plays import listed_plays
 
     store = Store.at(root) if root else Store.from_environment()
     paths = store.iteration(program, iteration)
     labels = LabelStore.open(store.labels_url)
-    listed = (paths.sessions / MANIFEST_FILE).is_file()
-    return labels, paths, read_play_manifest(paths.sessions) if listed else collect_plays(labels, paths)
+    return labels, paths, listed_plays(labels, paths)

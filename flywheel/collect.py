@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flywheel.configuration import ConfigOption, SetOption
-
-if TYPE_CHECKING:
-    pass
 
 
 class Episodes(enum.StrEnum):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -99,11 +100,10 @@ def iterate_and_tell(
     Raises:
         UserError: a stage failed by something that can be mended, or sensors are at work on the store.
     """
-    import dagster as dg
-
     from flywheel.dagster_home import opened_instance
     from flywheel.demo_stages import shown_stages
     from flywheel.iteration_run import ITERATION_STAGES, Loop, ScriptedPeople, refuse_beside_sensors, run_iteration
+    from hitl_assets.planner_opening import DECISION
     from hitl_ops.contracts.publish import publish_json
 
     with opened_instance(store) as instance:
@@ -112,7 +112,7 @@ def iterate_and_tell(
         people = ScriptedPeople(chosen.scripted.crowd, chosen.scripted.expert)
         for number in range(1, iterations + 1):
             key = iteration_key(number)
-            if key in instance.get_materialized_partitions(dg.AssetKey("planner_promotion")):
+            if key in instance.get_materialized_partitions(DECISION):
                 errors.print(f"[bold]iteration {key}[/] is through already")
                 continue
             errors.print(f"[bold]iteration {key}[/]")
@@ -135,19 +135,14 @@ def outcome_of(store: Store, iterations: int) -> LoopOutcome:
     Raises:
         UserError: one of them is not through, or its files are damaged.
     """
-    from collections import Counter
-
     from hitl_ops.evaluation.evaluate import read_evaluation
     from hitl_ops.evaluation.gate import read_gate
     from hitl_ops.evaluation.intervals import bootstrap_interval, paired_difference
     from hitl_ops.labels.label_store import LabelStore
     from hitl_ops.models.planner_lm import read_card
 
-    labels = LabelStore.open(store.labels_url)
-    try:
+    with closing(LabelStore.open(store.labels_url)) as labels:
         given = {figures.iteration: figures for figures in labels.overview().iterations if figures.program == "planner"}
-    finally:
-        labels.close()
     outcomes: list[IterationOutcome] = []
     first: dict[str, float] = {}
     for number in range(iterations + 1):
@@ -177,7 +172,7 @@ def outcome_of(store: Store, iterations: int) -> LoopOutcome:
                 play_minutes=people.human_seconds / 60 if people else 0.0,
                 corrections=people.labels_by_kind.get("correction", 0) if people else 0,
                 label_minutes=people.label_seconds / 60 if people else 0.0,
-                samples=dict(Counter(card.sample_counts)),
+                samples=card.sample_counts,
             )
         )
     return LoopOutcome(iterations=outcomes)

@@ -84,12 +84,11 @@ def next_iteration_of(loop: Loop) -> int:
     Raises:
         UserError: iteration 000 is not through yet.
     """
-    import dagster as dg
+    from hitl_assets.planner_iterations import opened_iterations
+    from hitl_assets.planner_opening import DECISION
 
-    from hitl_assets.planner_iterations import planner_iterations
-
-    decided = loop.instance.get_materialized_partitions(dg.AssetKey("planner_promotion"))
-    opened = sorted(loop.instance.get_dynamic_partitions(planner_iterations.name or ""))
+    decided = loop.instance.get_materialized_partitions(DECISION)
+    opened = opened_iterations(loop.instance)
     newest = int(opened[-1]) if opened else 0
     if iteration_key(0) not in decided:
         raise UserError("iteration 000 has no policy that serves yet", "run `flywheel demo` or materialise it first")
@@ -168,13 +167,11 @@ def _collect(loop: Loop, iteration: int, stages: Stages, people: ScriptedPeople 
 
 
 def _wait_for_plays(loop: Loop, iteration: int, target: int, progress: Progress) -> None:
-    while True:
-        with closing(_labels(loop)) as labels:
-            done = labels.finished_play_counts("planner").get(iteration, 0)
-        progress(min(done, target), target, "plays")
-        if done >= target:
-            return
-        time.sleep(_LOOK_EVERY_S)
+    with closing(_labels(loop)) as labels:
+        while (done := labels.finished_play_counts("planner").get(iteration, 0)) < target:
+            progress(done, target, "plays")
+            time.sleep(_LOOK_EVERY_S)
+    progress(target, target, "plays")
 
 
 def _annotate(loop: Loop, iteration: int, stages: Stages, people: ScriptedPeople | None) -> None:
@@ -196,14 +193,14 @@ def _wait_for_annotators(loop: Loop, iteration: int, target: int, progress: Prog
 
     queued = len(read_annotation_queue(loop.store.iteration("planner", iteration).sessions))
     wanted = min(target, queued)
-    while True:
-        with closing(_labels(loop)) as labels:
+    with closing(_labels(loop)) as labels:
+        while True:
             said = opinions(labels, "planner", iteration)
-        done = len(said.reviewed)
-        progress(min(done, wanted), wanted, "plays reviewed")
-        if done >= wanted or said.closed_by:
-            return
-        time.sleep(_LOOK_EVERY_S)
+            done = len(said.reviewed)
+            progress(min(done, wanted), wanted, "plays reviewed")
+            if done >= wanted or said.closed_by:
+                return
+            time.sleep(_LOOK_EVERY_S)
 
 
 def _labels(loop: Loop) -> LabelStore:

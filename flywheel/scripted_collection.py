@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ _JOIN = re.compile(r"(https?://\S+/join#\S+)")
 
 def collect_by_script(
     store: Store, iteration: int, target: int, config: ScriptedCrowd, progress: Progress = silent
-) -> int:
+) -> None:
     """Let a scripted crowd play an iteration's episodes until ``target`` plays have finished.
 
     What has finished already counts: after a kill only the rest is played.
@@ -45,36 +45,35 @@ def collect_by_script(
         config: the crowd.
         progress: told how many plays have finished.
 
-    Returns:
-        Finished plays of the iteration.
-
     Raises:
         UserError: the server does not start, or the crowd ended before the target; the log is named.
     """
-    folder = store.iteration("planner", iteration).base
-    folder.mkdir(parents=True, exist_ok=True)
-    done = _finished(store, iteration)
-    # A person makes as many tries as are left to each; whoever fails tries again, so two rounds are the usual case.
-    while done < target:
-        people = min(config.people, target - done)
-        tries = -(-(target - done) // people)
-        with _server(store, iteration, people, tries, folder / "collect.log") as link:
-            _crowd(store, link, iteration, done, people, tries, config, folder / "people.log", target, progress)
-        before, done = done, _finished(store, iteration)
-        if done == before:
-            raise UserError("the scripted crowd finished no play", f"see '{folder / 'people.log'}'")
-    progress(done, max(done, target), "plays")
-    return done
-
-
-def _finished(store: Store, iteration: int) -> int:
     from hitl_ops.labels.label_store import LabelStore
 
-    labels = LabelStore.open(store.labels_url)
-    try:
-        return labels.finished_play_counts("planner").get(iteration, 0)
-    finally:
-        labels.close()
+    folder = store.iteration("planner", iteration).base
+    folder.mkdir(parents=True, exist_ok=True)
+    server_log, people_log = folder / "collect.log", folder / "people.log"
+    with contextlib.closing(LabelStore.open(store.labels_url)) as labels:
+
+        def finished() -> int:
+            return labels.finished_play_counts("planner").get(iteration, 0)
+
+        done = finished()
+        # A person makes as many tries as are left to each; where some end before the target, others come.
+        while done < target:
+            people = min(config.people, target - done)
+            tries = -(-(target - done) // people)
+            # After a kill the rest is played by other people than those who have played already.
+            seed = config.seed + 1000 * iteration + done
+            with (
+                _server(store, iteration, people, tries, server_log) as link,
+                _crowd(store, link, people, tries, seed, config, people_log) as crowd,
+            ):
+                _watch(crowd, people_log, finished, target, progress)
+            before, done = done, finished()
+            if done == before:
+                raise UserError("the scripted crowd finished no play", f"see '{people_log}'")
+    progress(done, max(done, target), "plays")
 
 
 @contextlib.contextmanager
@@ -98,42 +97,40 @@ def _server(store: Store, iteration: int, people: int, tries: int, log: Path) ->
         _stop(process)
 
 
+@contextlib.contextmanager
 def _crowd(
-    store: Store,
-    link: str,
-    iteration: int,
-    done: int,
-    people: int,
-    tries: int,
-    config: ScriptedCrowd,
-    log: Path,
-    target: int,
-    progress: Progress,
-) -> None:
-    words = ["people", link, "--people", str(people), "--episodes", str(tries), "--speed", str(config.speed)]
-    words += ["--skill", str(config.skill), "--set", f"person.overrides={config.overrides}"]
-    # After a kill the rest is played by other people than those who have played already.
-    words += [
-        "--set",
-        "person.tutorial=false",
-        "--set",
-        f"person.patience_s={config.patience_s}",
-        "--seed",
-        str(config.seed + 1000 * iteration + done),
-    ]
+    store: Store, link: str, people: int, tries: int, seed: int, config: ScriptedCrowd, log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Scripted people who come in by the link; whoever is still there at the end leaves."""
+    words = ["people", link, "--people", str(people), "--episodes", str(tries), "--seed", str(seed)]
+    words += ["--speed", str(config.speed), "--skill", str(config.skill)]
+    words += ["--set", f"person.overrides={config.overrides}", "--set", f"person.patience_s={config.patience_s}"]
+    words += ["--set", "person.tutorial=false"]
     process = _start(store, words, log)
     try:
-        while process.poll() is None:
-            finished = _finished(store, iteration)
-            progress(min(finished, target), target, "plays")
-            if finished >= target:
-                # The last ones are not waited for; a play that nobody comes back to is closed as broken off.
-                return
-            time.sleep(_LOOK_EVERY_S)
-        if process.returncode != 0:
-            raise UserError(f"the scripted crowd ended with exit code {process.returncode}", f"see '{log}'")
+        yield process
     finally:
         _stop(process)
+
+
+def _watch(
+    crowd: subprocess.Popen[bytes], log: Path, finished: Callable[[], int], target: int, progress: Progress
+) -> None:
+    """Wait until the target is reached or the crowd has ended.
+
+    The last ones are not waited for; a play that nobody comes back to is closed as broken off.
+
+    Raises:
+        UserError: the crowd failed.
+    """
+    while crowd.poll() is None:
+        done = finished()
+        progress(min(done, target), target, "plays")
+        if done >= target:
+            return
+        time.sleep(_LOOK_EVERY_S)
+    if crowd.returncode != 0:
+        raise UserError(f"the scripted crowd ended with exit code {crowd.returncode}", f"see '{log}'")
 
 
 def _start(store: Store, words: list[str], log: Path) -> subprocess.Popen[bytes]:

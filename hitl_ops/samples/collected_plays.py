@@ -160,6 +160,18 @@ def read_play_manifest(sessions: Path) -> PlayManifest:
         ) from None
 
 
+def listed_plays(labels: LabelStore, paths: IterationPaths) -> PlayManifest:
+    """The list of an iteration's plays; made now where nobody has made it.
+
+    Raises:
+        LabelStoreUnavailable: the label store does not answer.
+        UserError: the list is damaged, or the disk is full.
+    """
+    if (paths.sessions / MANIFEST_FILE).is_file():
+        return read_play_manifest(paths.sessions)
+    return collect_plays(labels, paths)
+
+
 def _never_begun(row: EpisodePlay, sessions: Path) -> bool:
     """Whether a play ended before its world stood: nothing was recorded, because there was nothing."""
     if row.record_file or row.state_hash or row.seconds:
