@@ -66,7 +66,7 @@ def collect_by_script(
             # After a kill the rest is played by other people than those who have played already.
             seed = config.seed + 1000 * iteration + done
             with (
-                _server(store, iteration, people, tries, server_log) as link,
+                _server(store, iteration, people, tries, config, server_log) as link,
                 _crowd(store, link, people, tries, seed, config, people_log) as crowd,
             ):
                 _watch(crowd, people_log, finished, target, progress)
@@ -77,10 +77,11 @@ def collect_by_script(
 
 
 @contextlib.contextmanager
-def _server(store: Store, iteration: int, people: int, tries: int, log: Path) -> Iterator[str]:
+def _server(store: Store, iteration: int, people: int, tries: int, config: ScriptedCrowd, log: Path) -> Iterator[str]:
     """A collection server on a free port of this machine; gives the link that lets ``people`` in."""
     words = ["collect", "--port", "0", "--iteration", str(iteration), "--invite", str(people), "--without-page"]
     words += ["--capacity", str(people), "--set", f"tasks_per_session={tries}", "--set", "policy_poll_s=2"]
+    words += ["--set", f"human_agent={config.agent}"]
     # All of them come from one address at once.
     words += ["--set", f"join_burst={4 * people + 20}", "--set", f"max_sockets={2 * people + 20}"]
     process = _start(store, words, log)

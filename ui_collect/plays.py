@@ -119,7 +119,7 @@ class Plays:
                     episode=play.episode.model_dump(mode="json"),
                     attempt=play.attempt,
                     participant=sitting.participant_id,
-                    human=1 if self._settings.human_agent else 0,
+                    human=self._human_in(play),
                     partner="none" if play.tutorial else self._partner,
                     decision_limit=self._settings.decision_limit,
                     index=play.index,
@@ -132,6 +132,16 @@ class Plays:
         if play.opened is None and not play.refused:
             play.refused = "no worker answered"
         return play.opened is not None and play.over is None
+
+    def _human_in(self, play: LivePlay) -> Literal[0, 1]:
+        """Which agent the person drives; a further try at a task is in the same agent's place."""
+        agent = self._settings.human_agent
+        if agent != "alternate":
+            return agent
+        if play.tutorial:
+            return 0
+        # Half of the people begin in the other's place: many play few tasks.
+        return 1 if (play.episode_number + int(play.session_id, 16)) % 2 else 0
 
     def show(self, sitting: Sitting, play: LivePlay, *, resumed: bool) -> None:
         """Send a page everything of a play, and let the play go on."""

@@ -144,7 +144,8 @@ class _Server:
             ),
             self._hear,
         )
-        self._flow = Flow(settings, self._labels, self._pool, partner, episodes, tutorial_episode(settings.human_agent))
+        tutorial = tutorial_episode(1 if settings.human_agent == 1 else 0)
+        self._flow = Flow(settings, self._labels, self._pool, partner, episodes, tutorial)
         self._presence = Presence(self._flow, store)
         self._log = AccessLog(store.collection / "access.jsonl")
         self._sockets = LiveSockets(settings, self._presence, self._log)

@@ -34,7 +34,11 @@ class CollectSettings(WebSettings):
     target: int = Field(default=100, ge=1, description="finished episodes that an iteration is to collect")
     tasks_per_session: int = Field(default=5, ge=1, le=1000, description="tasks after which a session says thanks")
     attempts: int = Field(default=3, ge=1, le=10, description="attempts one person has at one task")
-    human_agent: int = Field(default=0, ge=0, le=1, description="agent the person drives; the partner drives the other")
+    human_agent: Literal[0, 1, "alternate"] = Field(
+        default=0,
+        description="agent the person drives, the partner drives the other; alternate: now one, now the other, from "
+        "task to task, so that people show both agents' parts",
+    )
 
     idle_warning_s: float = Field(default=90.0, gt=0, description="seconds without a sign before the warning")
     idle_end_s: float = Field(default=180.0, gt=0, description="seconds without a sign before the session ends")

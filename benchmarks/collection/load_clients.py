@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import struct
 import time
@@ -20,6 +21,8 @@ from ui_collect.scripted_people.page_socket import PageSocket, open_page_socket
 
 _HEAD = struct.Struct("<BII")
 _PLAY_WITHIN_S = 120.0
+_TRIES = 4
+_FINAL = ("thanks", "ended")
 
 
 @dataclass
@@ -122,6 +125,8 @@ class StreamClient(_Timed):
         self._presses = presses(number)
         self._seq = 0
         self._playing = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._closed = ""
         self._in_episode = False
         self._tick_first: tuple[int, float] | None = None
         self._tick_last = (0, 0.0)
@@ -129,22 +134,27 @@ class StreamClient(_Timed):
 
     async def connect(self) -> None:
         """See :class:`LoadClient`."""
-        self._playing.clear()
-        self._in_episode = False
-        self._stage = ""
-        self.socket = await open_page_socket(self._url, self)
-        self._say({"type": "hello", "token": self._token, "protocol": 1})
-        try:
-            async with asyncio.timeout(_PLAY_WITHIN_S):
-                await self._playing.wait()
-        except TimeoutError:
-            raise RuntimeError(
-                f"client {self._number} did not come to play within {_PLAY_WITHIN_S:g} s: {self._standing()}"
-            ) from None
+        # As a page does: where the line breaks before there is a play, it is made again.
+        for _ in range(_TRIES):
+            self._playing.clear()
+            self._in_episode = False
+            self._stage = ""
+            self._closed = ""
+            self._settled.clear()
+            self.socket = await open_page_socket(self._url, self)
+            self._say({"type": "hello", "token": self._token, "protocol": 1})
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._settled.wait(), _PLAY_WITHIN_S)
+            if self._playing.is_set():
+                return
+            if not self._closed or self._stage in _FINAL:
+                break
+        raise RuntimeError(f"client {self._number} did not come to play: {self._standing()}")
 
     def _standing(self) -> str:
         """What the server said last, for whoever has to find out why nothing came."""
-        return f"stage {self._stage or 'none'}, last keyframe at tick {self._tick_last[0]}, errors {self.errors[-3:]}"
+        told = [f"stage {self._stage or 'none'}", f"last keyframe at tick {self._tick_last[0]}"]
+        return ", ".join([*told, *self.errors[-3:], *([self._closed] * bool(self._closed))])
 
     def _say(self, message: dict[str, Any]) -> None:
         if self.socket is not None:
@@ -189,6 +199,7 @@ class StreamClient(_Timed):
             self._tick_first = self._tick_last
         if self._in_episode:
             self._playing.set()
+            self._settled.set()
         self._shown(seq)
 
     def on_text(self, text: str) -> None:
@@ -214,11 +225,15 @@ class StreamClient(_Timed):
             self._say({"type": "tutorial_done"})
         elif stage == "feedback" or (stage == "lobby" and message.get("position") is None):
             self._say({"type": "ready"})
+        elif stage in _FINAL:
+            self._settled.set()
 
     def on_closed(self, code: int, reason: str) -> None:
         """The connection is over."""
-        if self.socket is not None and code != 1000:
-            self.errors.append(f"closed {code} {reason}")
+        self._closed = f"closed {code} {reason}"
+        if self._playing.is_set() and self.socket is not None and code != 1000:
+            self.errors.append(self._closed)
+        self._settled.set()
 
 
 class ActionClient(_Timed):

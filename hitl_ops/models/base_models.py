@@ -176,7 +176,7 @@ def _smollm2_folder(cache: Path) -> Path:
     import transformers
 
     source, file = files[0].parent, files[0].name
-    with _quietly():
+    with quiet_transformers():
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, gguf_file=file)
         unpacked = transformers.AutoModelForCausalLM.from_pretrained(
             source,
@@ -189,7 +189,7 @@ def _smollm2_folder(cache: Path) -> Path:
         shape.pop("quantization_config", None)
         model = type(unpacked)(type(unpacked.config).from_dict(shape))
         model.load_state_dict(unpacked.state_dict())
-    with publishing(folder) as temporary, _quietly():
+    with publishing(folder) as temporary, quiet_transformers():
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
     return folder
@@ -204,7 +204,7 @@ def _load(base: str, dtype: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
     if is_path:
         _check_folder(Path(source))
     offline = not is_path and not _hub_has(base)
-    with _loading_errors_named(base), _quietly():
+    with _loading_errors_named(base), quiet_transformers():
         config = transformers.AutoConfig.from_pretrained(source, local_files_only=offline)
         _check_causal(base, config)
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, local_files_only=offline)
@@ -297,8 +297,8 @@ def _loading_errors_named(base: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep transformers' progress bars and reports out of the terminal while a model loads."""
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' progress bars and reports out of the terminal while it loads or saves a model."""
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.publish import publishing
 from hitl_ops.contracts.store import Store
-from hitl_ops.models.base_models import TINY, load_base
+from hitl_ops.models.base_models import TINY, load_base, quiet_transformers
 from hitl_ops.training.sft import BASE
 
 if TYPE_CHECKING:
@@ -81,8 +81,9 @@ def merge(
     if adapter:
         model = model.merge_and_unload()
     with publishing(out) as temporary:
-        model.to(getattr(torch, dtype)).save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+        with quiet_transformers():
+            model.to(getattr(torch, dtype)).save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
         again = load_base(str(temporary.resolve()), cache=cache).model
         difference = float((_logits(again, probes) - wanted).abs().max())
         if dtype == "float32" and not difference <= allowed:

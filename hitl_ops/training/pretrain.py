@@ -13,7 +13,7 @@ from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.contracts.publish import publish_json, publishing
 from hitl_ops.contracts.store import Store
-from hitl_ops.models.base_models import TINY, TinyConfig, load_base
+from hitl_ops.models.base_models import TINY, TinyConfig, load_base, quiet_transformers
 from hitl_ops.models.tokenization import SampleEncoder
 from hitl_ops.training.batches import build_units
 from hitl_ops.training.block_attention import prepare_attention
@@ -104,7 +104,7 @@ def pretrain(
         validation_loss=state.validation_loss,
     )
     if accelerator.is_main_process:
-        with publishing(out / MODEL) as temporary:
+        with publishing(out / MODEL) as temporary, quiet_transformers():
             base.model.save_pretrained(temporary)
             base.tokenizer.save_pretrained(temporary)
         publish_json(out / "pretrain_summary.json", summary)

@@ -14,7 +14,7 @@ from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.contracts.publish import publish_json, publishing
 from hitl_ops.contracts.store import Store
-from hitl_ops.models.base_models import TINY, LoadedBase, load_base
+from hitl_ops.models.base_models import TINY, LoadedBase, load_base, quiet_transformers
 from hitl_ops.training.batches import Unit, build_units
 from hitl_ops.training.block_attention import prepare_attention
 from hitl_ops.training.loop import open_accelerator, run_loop
@@ -222,7 +222,7 @@ def _load(
         TINY, cache=cache, corpus=corpus_of(rows), tiny=config.tiny, seed=config.seed, dtype=config.base_dtype
     )
     if not (out / BASE).is_dir() and accelerator.is_main_process:
-        with publishing(out / BASE) as temporary:
+        with publishing(out / BASE) as temporary, quiet_transformers():
             base.model.save_pretrained(temporary)
             base.tokenizer.save_pretrained(temporary)
     return base
@@ -262,7 +262,7 @@ def _units(samples: list[EncodedSample], config: TrainConfig) -> list[Unit]:
 
 
 def _publish(model: PreTrainedModel, base: LoadedBase, config: TrainConfig, out: Path) -> None:
-    with publishing(out / ADAPTER) as temporary:
+    with publishing(out / ADAPTER) as temporary, quiet_transformers():
         save: Callable[..., None] = model.save_pretrained
         if config.method == "lora":
             # "auto" would ask the Hub for the base's configuration.

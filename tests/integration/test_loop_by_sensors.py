@@ -79,7 +79,7 @@ def test_from_the_first_session_to_the_policy_that_serves(tmp_path: Path) -> Non
         # Nobody starts anything from here on: people come and play, an annotator goes through their plays.
         dagster.until(lambda: dagster.instance.get_dynamic_partitions("planner_iterations") == ["000", "001"], 60)
         assert base_policy_of(dagster.instance, "001") == first.policy_id
-        assert collect_by_script(store, 1, 2, ScriptedCrowd(people=2, speed=4.0)) >= 2
+        collect_by_script(store, 1, 2, ScriptedCrowd(people=2, speed=4.0))
         collected = _succeeded(dagster, "planner_collection")
         assert collected.dagster_run.tags["dagster/partition"] == "001"
         assert not _runs(dagster, "planner_refinement")

@@ -14,11 +14,12 @@ from tests.support.collect_server import CollectServer, collect_server, person
 pytestmark = pytest.mark.integration
 
 SHORT = {"idle_warning_s": 2, "idle_end_s": 5, "reconnect_within_s": 4, "queue_grace_s": 1}
+OFTEN = {"joins_per_s": 1000, "join_burst": 1000}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectServer]:
-    with collect_server(tmp_path_factory.mktemp("absence") / "home", "--partner", "none", settings=SHORT) as running:
+    with collect_server(tmp_path_factory.mktemp("absence") / "home", "--partner", "none", settings={**SHORT, **OFTEN}) as running:
         yield running
 
 
@@ -116,7 +117,7 @@ def test_seconds_are_kept_once_however_often_the_line_breaks(server: CollectServ
         async with person(server, token) as ann:
             await ann.to_episode()
         # A break may come while the store is still being told of the one before.
-        for _ in range(60):
+        for _ in range(40):
             async with person(server, token) as ann:
                 await ann.hear_stage("episode")
                 await ann.move("input", forward=1, strafe=0, turn=0)

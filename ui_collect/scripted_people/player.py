@@ -245,16 +245,19 @@ class Player:
     # --- the partner ----------------------------------------------------------------------------------------
 
     def _look_at_partner(self) -> None:
-        """Now and then one knows better than the partner, right or wrong."""
+        """Now and then one knows better than the partner, or thinks so."""
         partner = self._page.partner
         if partner is None or partner.decision is None or partner.decision == self._looked_at:
             return
         self._looked_at = partner.decision
         if self._luck.random() >= self._settings.overrides or self._partner is None:
             return
-        step = self._partner.next_step(Sight.of(self._page), errands_of(self._page.missing or []))
-        anywhere = _navigate(self._luck.choice(list(self._partner.plan.rooms)))
-        self._override(partner.decision, as_named(step) or anywhere)
+        if self._luck.random() < self._settings.skill:
+            action = as_named(self._partner.next_step(Sight.of(self._page), errands_of(self._page.missing or [])))
+        else:
+            action = _navigate(self._luck.choice(list(self._partner.plan.rooms)))
+        if action is not None and str(action) != partner.action:
+            self._override(partner.decision, action)
 
     def _tell_partner(self, sight: Sight, errands: list[Errand]) -> None:
         """What is left only the partner can do, and it stands idle: it is told what to do next."""

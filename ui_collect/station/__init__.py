@@ -1,0 +1,1 @@
+"""The server's half of robot stations: their episodes come in here."""
