@@ -82,10 +82,5 @@ def config(config_of: Configure) -> TrainConfig:
 
 
 @pytest.mark.slow
-def test_killed_at_five_moments(tmp_path: Path, samples_file: Write, config_of: Configure) -> None:
-    kill_and_resume(5, tmp_path, samples_file(), config(config_of))
-
-
-@pytest.mark.slow
 def test_killed_at_twenty_moments(tmp_path: Path, samples_file: Write, config_of: Configure) -> None:
     kill_and_resume(20, tmp_path, samples_file(), config(config_of))

@@ -101,17 +101,17 @@ def test_the_verb_prints_what_happened(server: CollectServer) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_twenty_people_for_a_minute_with_broken_lines(store: Store, server: CollectServer) -> None:
-    # As many breaks in this minute as 5 % of the connections every ten seconds make in ten.
-    person = {"skill": 0.9, "drops_per_minute": 2.0, "away_s": 1.0, "overrides": 0.1, "skips": 0.15, "speed": 2.0}
-    wanted = PeopleSettings.model_validate({"people": 20, "duration_s": 60.0, "arrive_s": 0.1, "person": person})
+def test_twenty_people_for_half_a_minute_with_broken_lines(store: Store, server: CollectServer) -> None:
+    # More breaks in this half minute than 5 % of the connections every ten seconds make in five.
+    person = {"skill": 0.9, "drops_per_minute": 4.0, "away_s": 1.0, "overrides": 0.1, "skips": 0.15, "speed": 2.0}
+    wanted = PeopleSettings.model_validate({"people": 20, "duration_s": 30.0, "arrive_s": 0.1, "person": person})
     result = run_soak(server, store, wanted)
     summary = result.crowd.summary
     assert summary.defects == []
     assert summary.drops > 5 and summary.resumed > 5
-    assert summary.plays > 5 and summary.overrides > 0
+    assert summary.plays > 3 and summary.overrides > 0
     assert result.audit.clean, result.audit
-    assert result.audit.acknowledged > 1000 and result.audit.closed >= summary.plays
+    assert result.audit.acknowledged > 500 and result.audit.closed >= summary.plays
     assert result.left_open == 0
     assert result.growth < 1.5, f"memory: {result.memory_mb}"
 
