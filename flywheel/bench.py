@@ -23,7 +23,7 @@ COLUMNS = ("metric", "unit", "ours", "reference", "reference_name", "ratio", "ta
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="Name of a file in benchmarks/, without .py.")],
+    name: Annotated[str, typer.Argument(help="Name of a file in benchmarks/, without .py; - for _ will do.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list, a row per figure.")] = False,
     overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
 ) -> None:
@@ -62,10 +62,11 @@ def _load(name: str) -> ModuleType:
     if not BENCHMARKS.is_dir():
         raise UserError("the folder benchmarks/ is not installed", "run `flywheel bench` from a checkout of the source")
     files = sorted(path for path in BENCHMARKS.glob("*.py") if not path.stem.startswith("_"))
-    known = {path.stem: path for path in files}
-    if name not in known:
+    known = {path.stem.replace("_", "-"): path for path in files}
+    file = known.get(name.replace("_", "-"))
+    if file is None:
         raise UserError(f"benchmark '{name}' is unknown", f"choose one of {', '.join(known) or '(none yet)'}")
-    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", known[name])
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{file.stem}", file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # By name, so that processes it starts can find its functions.

@@ -35,6 +35,7 @@ from flywheel.replay import replay
 from flywheel.rollback import rollback
 from flywheel.rollout import rollout
 from flywheel.samples import samples
+from flywheel.serve import serve
 from flywheel.train import train
 from flywheel.up import up
 from hitl_ops.contracts.errors import UserError
@@ -67,6 +68,7 @@ app.command()(evaluate)
 app.command()(promote)
 app.command()(rollback)
 app.command()(lineage)
+app.command()(serve)
 app.command()(collect)
 app.command()(iterate)
 app.command()(annotate)

@@ -47,6 +47,15 @@ def test_json_is_all_that_reaches_stdout(folder: Path, capsys: pytest.CaptureFix
     assert "a library that talks" in printed.err
 
 
+@pytest.mark.parametrize("name", ["two-words", "two_words"])
+def test_a_name_of_two_words_may_be_written_either_way(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (folder / "speed.py").rename(folder / "two_words.py")
+    verb.bench(name, as_json=True)
+    assert json.loads(capsys.readouterr().out)[0]["ours"] == 9
+
+
 def test_the_table_shows_every_figure(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     verb.bench("speed")
     table = capsys.readouterr().out

@@ -57,7 +57,7 @@ def test_help_names_every_verb() -> None:
         assert f" {verb} " in done.stdout
 
 
-VERBS = ("demo", "up", "doctor", "episodes", "rollout", "samples", "train", "evaluate", "collect", "bench")
+VERBS = ("demo", "up", "doctor", "episodes", "rollout", "samples", "train", "evaluate", "serve", "collect", "bench")
 
 
 @pytest.mark.slow
