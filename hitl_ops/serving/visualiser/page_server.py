@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import http
 import json
+import sys
 import time
+import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,8 @@ class Visualiser:
                 await asyncio.sleep(_EVERY_S)
         except ConnectionClosed:
             return
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
         finally:
             self._pages -= 1
 
