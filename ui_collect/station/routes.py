@@ -56,16 +56,14 @@ def upload_routes(incoming: IncomingEpisodes, right_token: Callable[[str], bool]
         except UploadRefused as error:
             raise HTTPException(422, str(error)) from None
 
+    file = Depends(announced)
+
     @router.get("/{task}/{epoch}/{name}")
-    async def state(coming: Annotated[Coming, Depends(announced)]) -> Response:
+    async def state(coming: Coming = file) -> Response:
         return await _answered(lambda: incoming.state(coming))
 
     @router.put("/{task}/{epoch}/{name}")
-    async def put(
-        request: Request,
-        coming: Annotated[Coming, Depends(announced)],
-        offset: Annotated[int, Query(ge=0)],
-    ) -> Response:
+    async def put(request: Request, offset: Annotated[int, Query(ge=0)], coming: Coming = file) -> Response:
         content = await _body(request, PIECE_BYTES)
         return await _answered(lambda: incoming.put(coming, offset, content))
 

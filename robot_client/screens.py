@@ -1,0 +1,209 @@
+"""What a station shows: a panel that is always up to date at a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol, Self, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from hitl_ops.records.station_hdf5 import Verdict
+from robot_client.episode_run import EpisodeProgress
+from robot_client.pacing import Jitter
+from robot_client.policy_connection import Link
+from robot_client.recordings import Tally
+from robot_client.states import CONTROLS, MEANING, State
+
+_LINES = 6
+_REFRESHES_PER_S = 4
+_RULE = "=" * 60
+_LEAVE = ("Ctrl+C", "emergency exit: hold and save")
+
+
+@dataclass
+class StationView:
+    """Everything there is to show; written by the station, read by the screen.
+
+    Attributes:
+        task: in words.
+        state: where the station is.
+        epoch: being collected.
+        episode: number of the episode, from 1.
+        tally: of the epoch.
+        link: how the connection to the policy server is.
+        progress: of the episode that runs or ran last.
+        label: what it was called; None so far.
+        jitter: of the last finished episode.
+        transfer: how the sync goes, in words.
+    """
+
+    task: str
+    state: State = State.WAITING
+    epoch: int = 0
+    episode: int = 1
+    tally: Tally = field(default_factory=Tally)
+    link: Link = field(default_factory=Link)
+    progress: EpisodeProgress = field(default_factory=EpisodeProgress)
+    label: Verdict | None = None
+    transfer: str = ""
+
+    @property
+    def headline(self) -> str:
+        """The state in one line."""
+        words = {
+            State.READY: f"Policy ready (Epoch {self.epoch})",
+            State.EXECUTING: f"Running policy (epoch {self.epoch}, episode {self.episode})",
+            State.LABELING: f"Episode {self.episode} execution complete",
+            State.SAVING: f"Saving episode {self.episode}",
+        }.get(self.state, MEANING[self.state])
+        return f"[{self.state}] {words}"
+
+    @property
+    def jitter(self) -> Jitter:
+        """Of the last seconds."""
+        return self.progress.jitter
+
+
+class Screen(Protocol):
+    """Where a station is shown."""
+
+    def show(self, view: StationView) -> None:
+        """The state has changed."""
+
+    def say(self, text: str, *, wrong: bool = False) -> None:
+        """Something happened: a line that stays."""
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was."""
+
+
+class PlainScreen:
+    """Lines, for a log or a pipe.
+
+    Args:
+        output: where to.
+    """
+
+    def __init__(self, output: TextIO | None = None) -> None:
+        self._output = output or sys.stdout
+
+    def show(self, view: StationView) -> None:
+        """See :class:`Screen`."""
+        lines = [_RULE, view.headline]
+        if view.state in (State.READY, State.DECIDING):
+            lines.append(f"  Episodes collected this epoch: {view.tally.complete} ({view.tally})")
+        if view.state is State.LABELING:
+            lines.append(f"  Recorded {view.progress.frames} frames ({view.progress.seconds:.1f} seconds)")
+            lines.append(f"  {_timing(view)}")
+        lines += [f"  '{control.key}' - {control.does}" for control in CONTROLS[view.state]]
+        self._print("\n".join([*lines, _RULE]))
+
+    def say(self, text: str, *, wrong: bool = False) -> None:
+        """See :class:`Screen`."""
+        self._print(f"  {'! ' if wrong else ''}{text}")
+
+    def _print(self, text: str) -> None:
+        print(text, file=self._output, flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._output.flush()
+
+
+class TerminalScreen:
+    """A panel that a thread of its own keeps up to date: state, keys, frames, latency, jitter, and the last events.
+
+    Args:
+        console: the terminal.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
+        self._view: StationView | None = None
+        self._said: deque[Text] = deque(maxlen=_LINES)
+        self._live = Live(
+            get_renderable=self._panel,
+            console=self._console,
+            refresh_per_second=_REFRESHES_PER_S,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def show(self, view: StationView) -> None:
+        """See :class:`Screen`."""
+        self._view = view
+        self._live.refresh()
+
+    def say(self, text: str, *, wrong: bool = False) -> None:
+        """See :class:`Screen`."""
+        self._said.append(Text(f"{'! ' if wrong else '  '}{text}", style="bold red" if wrong else ""))
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def _panel(self) -> RenderableType:
+        view = self._view
+        if view is None:
+            return Text("")
+        facts = Table.grid(padding=(0, 2))
+        facts.add_column(style="dim")
+        facts.add_column()
+        for name, value, wrong in self._facts(view):
+            # Text, not markup: a bracket in a name is a bracket.
+            facts.add_row(name, Text(value, style="bold red" if wrong else ""))
+        keys = Table.grid(padding=(0, 2))
+        for key, does in (*((control.key, control.does) for control in CONTROLS[view.state]), _LEAVE):
+            keys.add_row(Text(f" {key} ", style="reverse bold"), does)
+        headline = Text(view.headline, style="bold yellow" if view.state is State.EXECUTING else "bold")
+        return Panel(Group(headline, Text(""), facts, Text(""), keys, *self._said), title="Flywheel station")
+
+    def _facts(self, view: StationView) -> Iterator[tuple[str, str, bool]]:
+        """Name, value, and whether it is a trouble."""
+        link, progress = view.link, view.progress
+        yield "task", f"{view.task}, Advantage=True", False
+        if link.connected:
+            yield "policy", link.policy.policy_id or "the server does not name it", False
+        else:
+            yield "policy", link.error or "connecting", True
+        yield "epoch", f"{view.epoch}: {view.tally.complete} episodes ({view.tally})", False
+        yield "frames", f"{progress.frames} ({progress.seconds:.1f} s)  {progress.holding}".rstrip(), False
+        yield "latency", _latency(progress), False
+        yield "jitter", f"{view.jitter}, {view.jitter.missed} ticks missed", False
+        if view.state is State.LABELING:
+            yield "label", {"good": "GOOD", "bad": "BAD", None: "none yet: g or b"}[view.label], False
+        if view.transfer:
+            yield "sync", view.transfer, False
+
+
+def _latency(progress: EpisodeProgress) -> str:
+    if not progress.chunks:
+        return "no chunk yet"
+    server = "" if progress.server_ms is None else f", server {progress.server_ms:.0f} ms"
+    return f"{progress.latency_ms:.0f} ms{server}, chunk {progress.chunks}, {progress.late_steps} steps had passed"
+
+
+def _timing(view: StationView) -> str:
+    return f"latency {_latency(view.progress)}; jitter {view.jitter}"
