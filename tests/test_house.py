@@ -126,7 +126,7 @@ def test_pretrained_lock_holds_exactly_its_group() -> None:
 
 def test_station_laptop_needs_nothing_heavy() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    light = {"numpy", "pydantic", "pyyaml", "rich", "typer", "h5py", "msgpack", "websockets"}
+    light = {"numpy", "pydantic", "pyyaml", "rich", "typer", "h5py", "msgpack", "pillow", "websockets"}
     lines = [*project["dependencies"], *project["optional-dependencies"]["robot"]]
     assert {canonicalize_name(Requirement(line).name) for line in lines} <= light
 
