@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import gzip
 import io
@@ -66,8 +67,10 @@ def publishing(path: str | Path) -> Iterator[Path]:
                 for file in sorted(temporary.rglob("*")):
                     if file.is_file():
                         _fsync(file)
-                if target.is_dir():
-                    # A folder cannot be replaced in one rename: park the old one, then swap.
+                if target.is_dir() and _exchange(temporary, target):
+                    shutil.rmtree(temporary, ignore_errors=True)
+                elif target.is_dir():
+                    # Without exchange a folder cannot be replaced in one rename: park the old one, then swap.
                     parked = target.with_name(f"{target.name}{TEMPORARY_MARK}old-{secrets.token_hex(4)}")
                     os.rename(target, parked)
                     os.rename(temporary, target)
@@ -84,6 +87,15 @@ def publishing(path: str | Path) -> Iterator[Path]:
             else:
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step; False where the system or the file system cannot."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
 def _fsync(path: Path) -> None:
