@@ -21,6 +21,7 @@ from flywheel.annotate import annotate
 from flywheel.annotations import annotation_verbs
 from flywheel.bench import bench
 from flywheel.collect import collect
+from flywheel.convert import convert
 from flywheel.demo import demo
 from flywheel.doctor import doctor
 from flywheel.episodes import episodes
@@ -69,6 +70,7 @@ app.command()(promote)
 app.command()(rollback)
 app.command()(lineage)
 app.command()(serve)
+app.command()(convert)
 app.command()(collect)
 app.command()(iterate)
 app.command()(annotate)
