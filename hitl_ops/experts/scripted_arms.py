@@ -67,17 +67,18 @@ class Mistakes:
         """The mistakes of one episode; the same seeds always give the same."""
         random = np.random.default_rng((_STREAM, config.seed, episode_seed))
         normal = random.standard_normal(5)
-        high, weak, hasty = random.random(3)
-        noise = config.noise
-        # A habit (the mean) as well as scatter: whoever copies the average of clumsy hands is clumsy too.
+        carelessness, high, weak, hasty = random.random(4)
+        # Carelessness is of the whole episode and pulls every mistake one way: whoever copies the middling one of many
+        # careless hands is careless too, and only who tells the good ones apart can do better.
+        careless = config.noise * carelessness
         return cls(
-            ahead=0.002 * normal[0] + noise * (-0.010 + 0.011 * normal[0]),
-            aside=0.002 * normal[1] + noise * (0.008 + 0.011 * normal[1]),
-            above=0.001 * abs(normal[2]) + noise * (0.007 + 0.014 * high),
-            turned=0.03 * normal[3] + noise * 0.25 * normal[3],
-            closing=1.0 - noise * 0.45 * weak,
-            patience=1.0 - noise * 0.7 * hasty,
-            left_aside=0.002 * normal[4] + noise * 0.010 * normal[4],
+            ahead=0.002 * normal[0] + careless * (-0.018 + 0.012 * normal[0]),
+            aside=0.002 * normal[1] + careless * (0.014 + 0.012 * normal[1]),
+            above=0.001 * abs(normal[2]) + careless * (0.018 + 0.026 * high),
+            turned=0.03 * normal[3] + careless * 0.25 * normal[3],
+            closing=1.0 - careless * (0.62 + 0.40 * weak),
+            patience=1.0 - careless * (0.30 + 0.50 * hasty),
+            left_aside=0.002 * normal[4] + careless * 0.010 * normal[4],
         )
 
 
