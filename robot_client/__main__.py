@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from robot_client.station_config import StationConfig
 from robot_client.sync.sending import make_sync
 
 _SWITCH_S = 0.0005
+_PRIORITY = -10
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,6 +64,10 @@ def _run(config: StationConfig, given: argparse.Namespace) -> int:
         emergency = stack.enter_context(EmergencyExit())
         recordings = stack.enter_context(contextlib.closing(Recordings(config.data, config.task)))
         robot = stack.enter_context(contextlib.closing(make_robot(config)))
+        if not robot.lockstep:
+            # Where the system lets us: a tick must not wait for whatever else the laptop does.
+            with contextlib.suppress(PermissionError):
+                os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
         if given.simulated_person is not None and robot.success() is None:
             raise UserError("a simulated person needs a simulated world", "choose robot.adapter bimanual")
         policy = stack.enter_context(contextlib.closing(PolicyConnection(config.policy_server)))

@@ -237,14 +237,17 @@ def _device(options: LeRobotOptions) -> Any:
         draccus = importlib.import_module("draccus")
     except ImportError as error:
         raise UserError(f"the lerobot adapter needs LeRobot ({error})", "pip install 'lerobot>=0.6.1,<0.7'") from None
-    for module in pkgutil.iter_modules(robots.__path__):
-        with contextlib.suppress(ImportError):  # a robot whose driver is not installed here
-            importlib.import_module(f"lerobot.robots.{module.name}")
     for name in options.modules:
         try:
             importlib.import_module(name)
         except ImportError as error:
             raise UserError(f"module '{name}' cannot be loaded ({error})", "check robot.options.modules") from None
+    for module in pkgutil.iter_modules(robots.__path__):
+        # A robot is known once its package is loaded, which takes seconds each: no further than needed.
+        if options.type in robots.RobotConfig.get_known_choices():
+            break
+        with contextlib.suppress(ImportError):  # a robot whose driver is not installed here
+            importlib.import_module(f"lerobot.robots.{module.name}")
     known = robots.RobotConfig.get_known_choices()
     if options.type not in known:
         raise UserError(f"LeRobot has no robot '{options.type}'", f"it has {', '.join(sorted(known))}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import sys
@@ -287,82 +286,24 @@ def test_an_emergency_on_the_way_to_the_starting_pose_stops_the_arms(tmp_path: P
         robot.close()
 
 
-# --- LeRobot ---------------------------------------------------------------------------------------------------------
-
-
-def lerobot_arms() -> list[str]:
-    """Register a robot class in LeRobot's own form; returns what it is asked."""
-    robots = pytest.importorskip("lerobot.robots", reason="LeRobot is not installed here")
-    asked: list[str] = []
-    joints = [f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "gripper")]
-
-    @robots.RobotConfig.register_subclass("paper_arms")
-    @dataclasses.dataclass(kw_only=True)
-    class PaperArmsConfig(robots.RobotConfig):  # type: ignore[misc,name-defined]
-        port: str
-        disable_torque_on_disconnect: bool = True
-
-    class Bus:
-        def disable_torque(self) -> None:
-            asked.append("limp")
-
-        def enable_torque(self) -> None:
-            asked.append("stiff")
-
-    class PaperArms(robots.Robot):  # type: ignore[misc,name-defined]
-        config_class = PaperArmsConfig
-        name = "paper_arms"
-
-        def __init__(self, config: Any) -> None:
-            super().__init__(config)
-            assert config.port == "/dev/paper"
-            assert not config.disable_torque_on_disconnect
-            self.bus = Bus()
-            self.position = dict.fromkeys(joints, 10.0)
-            self.unplugged = False
-
-        @property
-        def observation_features(self) -> dict[str, Any]:
-            return {**self.action_features, "cam_high": (24, 32, 3)}
-
-        @property
-        def action_features(self) -> dict[str, Any]:
-            return {f"{joint}.pos": float for joint in joints}
-
-        is_connected = is_calibrated = True
-
-        def connect(self, calibrate: bool = True) -> None:
-            asked.append(f"connect {calibrate}")
-
-        def calibrate(self) -> None:
-            raise AssertionError
-
-        configure = calibrate
-
-        def get_observation(self) -> dict[str, Any]:
-            if self.unplugged:
-                raise ConnectionError("no status packet")
-            positions = {f"{joint}.pos": value for joint, value in self.position.items()}
-            return {**positions, "cam_high": np.full((24, 32, 3), 9, np.uint8)}
-
-        def send_action(self, action: dict[str, Any]) -> dict[str, Any]:
-            self.position = {key.removesuffix(".pos"): value for key, value in action.items()}
-            return action
-
-        def disconnect(self) -> None:
-            asked.append("disconnect")
-
-    module = sys.modules[PaperArmsConfig.__module__]
-    # LeRobot finds the class of a configuration beside it.
-    module.PaperArms = PaperArms  # type: ignore[attr-defined]
-    return asked
+# --- LeRobot --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_a_robot_of_lerobots_is_driven_through_its_own_class(tmp_path: Path) -> None:
-    asked = lerobot_arms()
+    pytest.importorskip("lerobot.robots", reason="LeRobot is not installed here")
+    from tests.support.paperarms import ASKED as asked
+
     own = {"port": "/dev/paper", "calibration_dir": str(tmp_path / "calibration")}
-    config = config_of(tmp_path, "lerobot", cameras=(CAMERA,), type="paper_arms", config=own, reset_s=0.2)
+    config = config_of(
+        tmp_path,
+        "lerobot",
+        cameras=(CAMERA,),
+        type="paper_arms",
+        config=own,
+        reset_s=0.2,
+        modules=["tests.support.paperarms"],
+    )
     robot: Robot = make_robot(config)
     try:
         assert robot.spec.joint_names == ("left_shoulder", "left_gripper", "right_shoulder", "right_gripper")
