@@ -66,8 +66,8 @@ class Mistakes:
     def drawn(cls, config: ScriptedArmsConfig, episode_seed: int) -> Mistakes:
         """The mistakes of one episode; the same seeds always give the same."""
         random = np.random.default_rng((_STREAM, config.seed, episode_seed))
-        normal = random.standard_normal(5)
-        carelessness, high, weak, hasty = random.random(4)
+        normal = random.standard_normal(5).tolist()
+        carelessness, high, weak, hasty = random.random(4).tolist()
         # Carelessness is of the whole episode and pulls every mistake one way: whoever copies the middling one of many
         # careless hands is careless too, and only who tells the good ones apart can do better.
         careless = config.noise * carelessness
