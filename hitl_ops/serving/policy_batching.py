@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
 from hitl_ops.contracts.errors import UserError
@@ -79,8 +80,15 @@ class _Habit:
     pause: float | None = None
 
 
+@dataclass(frozen=True)
+class _Pass:
+    served: ServedPolicy
+    together: list[_Waiting]
+    begun: float
+
+
 class PolicyBatcher:
-    """Asks a policy for several robots at once.
+    """Asks a policy for several robots at once. All methods are called from the event loop's thread.
 
     Args:
         served: the policy at first.
@@ -90,7 +98,7 @@ class PolicyBatcher:
 
     def __init__(self, served: ServedPolicy, *, max_batch: int = 16, gather_ms: float = 15.0) -> None:
         self.served = served
-        """The policy of the next pass; may be replaced at any time, from the event loop's thread."""
+        """The policy of the next pass; may be replaced at any time."""
         self.passes = 0
         self.answers = 0
         self.failures = 0
@@ -98,13 +106,16 @@ class PolicyBatcher:
         self._max_batch = max_batch
         self._gather_s = gather_ms / 1000
         self._waiting: deque[_Waiting] = deque()
-        self._in_pass: list[_Waiting] = []
-        self._arrived = asyncio.Event()
+        self._running: _Pass | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._habits: dict[int, _Habit] = {}
         self._free_since = 0.0
         self._pass_s = 0.0
-        # One thread: libraries keep pools of their own by thread, and policies are asked one pass at a time.
-        self._thread = ThreadPoolExecutor(1, "infer")
+        # One thread, straight from queue to policy: an executor would wake each side once more for every pass. It does
+        # not keep the process alive where a pass never ends.
+        self._passes: SimpleQueue[tuple[asyncio.AbstractEventLoop, _Pass] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="infer", daemon=True)
+        self._thread.start()
 
     async def infer(self, client: int, observation: dict[str, Any]) -> Chosen:
         """Have a chunk chosen.
@@ -122,74 +133,46 @@ class PolicyBatcher:
             habit.pause = now - habit.answered
         waiting = _Waiting(client, observation, now, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        self._arrived.set()
+        self._consider()
         try:
-            chosen = await waiting.answer
+            return await waiting.answer
         finally:
             if waiting.answer.cancelled():
                 with contextlib.suppress(ValueError):
                     self._waiting.remove(waiting)
             self._habits.setdefault(client, _Habit(0.0)).answered = time.perf_counter()
-        return chosen
 
     def forget(self, client: int) -> None:
         """A robot has gone; nobody waits for it any more."""
         self._habits.pop(client, None)
 
-    async def run(self) -> None:
-        """Answer until cancelled; what waits then is not answered any more."""
-        loop = asyncio.get_running_loop()
-        try:
-            while True:
-                await self._gather()
-                served = self.served
-                most = min(self._max_batch, served.policy.max_batch)
-                together = [self._waiting.popleft() for _ in range(min(len(self._waiting), most))]
-                if not together:
-                    continue
-                self._in_pass = together
-                asked = [waiting.observation for waiting in together]
-                begun = time.perf_counter()
-                outcomes = await loop.run_in_executor(self._thread, _choose, served.policy, asked)
-                self._free_since = time.perf_counter()
-                self._pass_s = self._free_since - begun
-                self.passes += 1
-                self.largest_batch = max(self.largest_batch, len(together))
-                for waiting, outcome in zip(together, outcomes, strict=True):
-                    self._tell(waiting, outcome, served, begun)
-                self._in_pass = []
-        finally:
-            for waiting in (*self._in_pass, *self._waiting):
-                waiting.answer.cancel()
-            self._thread.shutdown(wait=False, cancel_futures=True)
+    def close(self) -> None:
+        """End; what waits is not answered any more, and a pass that runs is not waited for."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for waiting in (*(self._running.together if self._running else ()), *self._waiting):
+            waiting.answer.cancel()
+        self._passes.put(None)
 
-    def _tell(self, waiting: _Waiting, outcome: _Outcome, served: ServedPolicy, begun: float) -> None:
-        if isinstance(outcome.result, UserError):
-            self.failures += 1
-        else:
-            self.answers += 1
-        if waiting.answer.done():  # the robot has gone meanwhile
+    # --- when a pass begins -------------------------------------------------------------------------------
+
+    def _consider(self) -> None:
+        """Begin a pass if none runs and it is worth its while now; if not now, then later."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._running is not None or not self._waiting:
             return
-        if isinstance(outcome.result, UserError):
-            waiting.answer.set_exception(outcome.result)
-            return
-        queue_ms = (begun - waiting.arrived) * 1000
-        waiting.answer.set_result(Chosen(outcome.result, served, outcome.infer_ms, queue_ms, outcome.together))
-
-    # --- gathering ----------------------------------------------------------------------------------------
-
-    async def _gather(self) -> None:
-        """Come back when a pass is worth its while."""
-        while not self._waiting:
-            self._arrived.clear()
-            await self._arrived.wait()
         patience = min(self._gather_s, _WAIT_SHARE * self._pass_s)
-        until = max(self._waiting[0].arrived, self._free_since) + patience
+        left = max(self._waiting[0].arrived, self._free_since) + patience - time.perf_counter()
         most = min(self._max_batch, self.served.policy.max_batch)
-        while len(self._waiting) < most and (left := until - time.perf_counter()) > 0 and self._somebody_is_due(left):
-            self._arrived.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), left)
+        loop = asyncio.get_running_loop()
+        if len(self._waiting) < most and left > 0 and self._somebody_is_due(left):
+            self._timer = loop.call_later(left, self._consider)
+            return
+        together = [self._waiting.popleft() for _ in range(min(len(self._waiting), most))]
+        self._running = _Pass(self.served, together, time.perf_counter())
+        self._passes.put((loop, self._running))
 
     def _somebody_is_due(self, within: float) -> bool:
         """Whether a robot that is not waiting yet will ask within so many seconds, by its own pace."""
@@ -200,6 +183,37 @@ class PolicyBatcher:
             for client, habit in self._habits.items()
             if client not in here
         )
+
+    # --- the thread of the passes -------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while (job := self._passes.get()) is not None:
+            loop, asked = job
+            outcomes = _choose(asked.served.policy, [waiting.observation for waiting in asked.together])
+            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+                loop.call_soon_threadsafe(self._tell, asked, outcomes)
+
+    # --- and back -----------------------------------------------------------------------------------------
+
+    def _tell(self, asked: _Pass, outcomes: list[_Outcome]) -> None:
+        self._running = None
+        self._free_since = time.perf_counter()
+        self._pass_s = self._free_since - asked.begun
+        self.passes += 1
+        self.largest_batch = max(self.largest_batch, len(asked.together))
+        for waiting, outcome in zip(asked.together, outcomes, strict=True):
+            failed = isinstance(outcome.result, UserError)
+            self.failures += failed
+            self.answers += not failed
+            if waiting.answer.done():  # the robot has gone meanwhile
+                continue
+            if isinstance(outcome.result, UserError):
+                waiting.answer.set_exception(outcome.result)
+                continue
+            queue_ms = (asked.begun - waiting.arrived) * 1000
+            chosen = Chosen(outcome.result, asked.served, outcome.infer_ms, queue_ms, outcome.together)
+            waiting.answer.set_result(chosen)
+        self._consider()
 
 
 @dataclass(frozen=True)
@@ -227,6 +241,8 @@ def _misfit(policy: RobotPolicy, observation: dict[str, Any]) -> _Outcome | None
         check_observation(observation, policy.spec)
     except UserError as error:
         return _Outcome(error)
+    except Exception as error:  # whatever a client has thought up, the thread goes on
+        return _Outcome(UserError(f"the observation cannot be read ({type(error).__name__})", "check its keys"))
     return None
 
 

@@ -86,7 +86,7 @@ class PolicyServer:
             UserError: the address cannot be listened on.
         """
         config = self.config
-        beside = [asyncio.create_task(self._batcher.run())]
+        beside: list[asyncio.Task[None]] = []
         if self._follower is not None:
             following = self._follower.follow(self._batcher.served, self._take_over, config.poll_s)
             beside.append(asyncio.create_task(following))
@@ -116,10 +116,13 @@ class PolicyServer:
             finally:
                 server.close(reason="the policy server stops")
                 # Whoever waits for a pass is told goodbye now, not when it is over.
-                await _end(beside)
+                self._batcher.close()
                 await server.wait_closed()
         finally:
-            await _end(beside)
+            self._batcher.close()
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
     def _take_over(self, served: ServedPolicy) -> None:
         self._batcher.served = served
@@ -263,12 +266,6 @@ class PolicyServer:
             "latency_ms_p50": round(latencies[len(latencies) // 2], 2),
             "latency_ms_p95": round(latencies[min(len(latencies) - 1, int(len(latencies) * 0.95))], 2),
         }
-
-
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _refuse(connection: ServerConnection, line: str) -> None:

@@ -15,6 +15,7 @@ import uvloop
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.store import Store
+from hitl_ops.serving.freed_memory import keep_freed_memory
 from hitl_ops.serving.policy_alias import ALIASES
 from hitl_ops.serving.policy_follower import OnePolicySource, PolicyFollower
 from hitl_ops.serving.policy_server import PolicyServer
@@ -75,6 +76,7 @@ def serve_robots(
     """
     # What clients do wrong is told to them; a page of traceback for each is for nobody.
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
+    keep_freed_memory()
     key = os.environ.get(API_KEY_VARIABLE, "").strip()
     server = PolicyServer(follower.first(wait=wait), follower, config, api_key=key, epoch=epoch)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

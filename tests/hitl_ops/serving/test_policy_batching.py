@@ -24,13 +24,11 @@ def with_batcher(
 ) -> ResultT:
     async def main() -> ResultT:
         batcher = PolicyBatcher(served(policy), max_batch=max_batch)
-        running = asyncio.create_task(batcher.run())
         try:
             return await work(batcher)
         finally:
             policy.free.set()
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            batcher.close()
 
     return asyncio.run(main())
 
