@@ -19,7 +19,9 @@ OFTEN = {"joins_per_s": 1000, "join_burst": 1000}
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectServer]:
-    with collect_server(tmp_path_factory.mktemp("absence") / "home", "--partner", "none", settings={**SHORT, **OFTEN}) as running:
+    with collect_server(
+        tmp_path_factory.mktemp("absence") / "home", "--partner", "none", settings={**SHORT, **OFTEN}
+    ) as running:
         yield running
 
 
