@@ -40,8 +40,8 @@ def made_up_episode(path: Path, frames: int, seed: int, camera: tuple[int, int] 
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     cameras = {} if camera is None else {"cam_high": camera}
-    pictures = [] if camera is None else ((encode_jpeg(picture),) for picture in made_up_pictures(camera, frames, seed))
-    write_station_hdf5(path, facts, numbers, cameras, pictures)
+    pictures = [] if camera is None else [(encode_jpeg(seen),) for seen in made_up_pictures(camera, frames, seed)]
+    write_station_hdf5(path, facts, numbers, cameras, pictures, sum(len(one) for (one,) in pictures))
     return path
 
 

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from hitl_ops.contracts.errors import CannotWrite, UserError
 from hitl_ops.contracts.publish import TEMPORARY_MARK, disk_errors_named, publish_bytes, publishing
 from hitl_ops.contracts.robot import Float32, Picture, RobotSpec, check_picture
+from hitl_ops.records.log_flusher import process_flusher
 from hitl_ops.records.pictures import encode_jpeg
 from hitl_ops.records.station_hdf5 import EPISODE_SUFFIX, StationFacts, Verdict, read_station_facts, write_station_hdf5
 from hitl_ops.records.station_journal import (
@@ -37,8 +38,6 @@ from hitl_ops.records.station_journal import (
     scan_journal,
 )
 
-SYNC_SECONDS = 0.25
-"""A frame that was written is synced to the disk this long after, at most."""
 BACKLOG_SECONDS = 4.0
 """So far may encoding and the disk fall behind before the recording gives up."""
 
@@ -46,7 +45,8 @@ BACKLOG_SECONDS = 4.0
 class StationEpisodeWriter:
     """Records one episode: ``add`` for every control step, then ``finish`` or ``abort``.
 
-    ``add`` never waits: a thread of the writer's own encodes pictures, writes and syncs. Until the episode is over it
+    ``add`` never waits: a thread of the writer's own encodes pictures and writes, and within a quarter of a second
+    another syncs. Until the episode is over it
     lies in ``<path>.part``, which :func:`repair_unfinished` turns into an episode if the process is killed.
 
     Where the disk is full or too slow, ``add`` raises; what was taken in is kept, and ``abort`` saves it once there
@@ -112,6 +112,12 @@ class StationEpisodeWriter:
         self._closing = False
         self._error: UserError | None = None
         self._last_timestamp = -np.inf
+        self._syncing = threading.Lock()
+        self._sync_wanted = False
+        self._flusher = process_flusher()
+        if spec.cameras:
+            # Loaded now: the first frame is not to wait for it.
+            encode_jpeg(np.zeros((8, 8, 3), np.uint8))
         self._thread = threading.Thread(target=self._work, name="station recorder", daemon=True)
         self._thread.start()
 
@@ -230,33 +236,47 @@ class StationEpisodeWriter:
             self._backlog.popleft()
         # Once the end is noted, a kill can no longer take the verdict away.
         self._append(end_record(end))
-        self._sync()
+        if not self.flush() and self._error is not None:
+            raise self._error
         path = _publish(self.journal, self.path)
-        os.close(self._descriptor)
-        self._descriptor = -1
+        with self._syncing:
+            os.close(self._descriptor)
+            self._descriptor = -1
         return path
 
     def _work(self) -> None:
-        synced = time.monotonic()
         while True:
             with self._changed:
-                while not self._backlog and not self._closing and self._kept == self._durable:
+                while not self._backlog and not self._closing:
                     self._changed.wait()
-                if not self._backlog and not self._closing:
-                    self._changed.wait(max(0.0, synced + SYNC_SECONDS - time.monotonic()))
-                frame = self._backlog[0] if self._backlog else None
-                if frame is None and self._closing:
+                if not self._backlog:
                     return
+                frame = self._backlog[0]
             try:
-                if frame is not None:
-                    self._keep(frame)
-                    self._backlog.popleft()
-                if time.monotonic() - synced >= SYNC_SECONDS and self._kept > self._durable:
-                    self._sync()
-                    synced = time.monotonic()
+                self._keep(frame)
             except UserError as error:
                 self._error = error
                 return
+            self._backlog.popleft()
+            if not self._sync_wanted:
+                self._sync_wanted = True
+                self._flusher.want(self, urgent=False)
+
+    def flush(self) -> bool:
+        """Make what was written survive a power cut; waits for the disk. ``error`` says why not."""
+        with self._syncing:
+            if self._descriptor < 0:
+                return True
+            self._sync_wanted = False
+            kept = self._kept
+            try:
+                with _errors_named(self.journal):
+                    os.fdatasync(self._descriptor)
+            except UserError as error:
+                self._error = error
+                return False
+            self._durable = kept
+            return True
 
     def _keep(self, frame: tuple[float, bool, Float32, tuple[Picture, ...]]) -> None:
         timestamp, intervention, numbers, pictures = frame
@@ -277,12 +297,6 @@ class StationEpisodeWriter:
                 os.ftruncate(self._descriptor, self._written)
             raise
         self._written = at
-
-    def _sync(self) -> None:
-        kept = self._kept
-        with _errors_named(self.journal):
-            os.fdatasync(self._descriptor)
-        self._durable = kept
 
     def __enter__(self) -> Self:
         return self
@@ -357,7 +371,7 @@ def _publish(journal: Path, path: Path) -> Path | None:
         cameras = {name: (height, width) for name, (height, width) in content.header["cameras"].items()}
         dim, extra = len(facts.joint_names), len(facts.environment_state_names)
         size = 4 * dim + extra
-        with publishing(path) as temporary:
+        with _errors_named(path), publishing(path) as temporary:
             frames = list(_without_pictures(journal, content.offsets, size))
             table = np.stack([frame.numbers for frame in frames])
             numbers: dict[str, npt.NDArray[Any]] = {
@@ -371,7 +385,7 @@ def _publish(journal: Path, path: Path) -> Path | None:
             if extra:
                 numbers["observations/environment_state"] = table[:, 4 * dim :]
             pictures = (frame.pictures for frame in read_frames(journal, content.offsets, size, len(cameras)))
-            write_station_hdf5(temporary, facts, numbers, cameras, pictures)
+            write_station_hdf5(temporary, facts, numbers, cameras, pictures, journal.stat().st_size if cameras else 0)
     journal.unlink()
     return path if content.offsets else None
 
@@ -389,7 +403,7 @@ def _errors_named(path: Path) -> Iterator[None]:
         with disk_errors_named(path):
             yield
     except OSError as error:
-        raise CannotWrite(f"'{path}' cannot be written ({error.strerror})", "see to the disk") from None
+        raise CannotWrite(f"'{path}' cannot be written ({error.strerror or error})", "see to the disk") from None
 
 
 def _sizes(spec: RobotSpec) -> dict[str, tuple[int, int]]:

@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,12 +25,14 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.records.reserved_file import ReservedFile
 
 EPISODE_SUFFIX = ".hdf5"
 Verdict = Literal["good", "bad"]
 Float32 = npt.NDArray[np.float32]
 
 _BATCH = 64
+_HEAP_BLOCK = 4096
 _NUMBERS = ("qpos", "qvel", "effort")
 
 
@@ -100,6 +102,7 @@ def write_station_hdf5(
     numbers: dict[str, npt.NDArray[Any]],
     cameras: dict[str, tuple[int, int]],
     pictures: Iterable[Sequence[bytes]],
+    pictures_bytes: int,
 ) -> None:
     """Write an episode; the caller publishes it.
 
@@ -110,30 +113,44 @@ def write_station_hdf5(
         cameras: camera → (height, width).
         pictures: for each frame one JPEG a camera, in the order of ``cameras``; a second's worth is in memory at a
             time.
+        pictures_bytes: how much the JPEGs are together, at most.
+
+    Raises:
+        OSError: the disk has no room for it.
     """
-    frames = len(numbers["action"])
-    with h5py.File(path, "w") as file:
+    with ReservedFile(path, _largest_size(numbers, len(cameras), pictures_bytes)) as room, h5py.File(room, "w") as file:
         for name, value in facts.model_dump().items():
             if value is not None:
                 file.attrs[name] = json.dumps(value) if isinstance(value, tuple) else value
         for name, array in numbers.items():
             file.create_dataset(name, data=array)
-        if not cameras:
-            return
-        kept = []
-        for camera, (height, width) in cameras.items():
-            dataset = file.create_dataset(
-                f"observations/images/{camera}", (frames,), h5py.vlen_dtype(np.uint8), chunks=(min(_BATCH, frames),)
-            )
-            dataset.attrs.update(encoding="jpeg", height=height, width=width)
-            kept.append(dataset)
-        batch: list[Sequence[bytes]] = []
-        done = 0
-        for frame in pictures:
-            batch.append(frame)
-            if len(batch) == _BATCH:
-                done = _store(kept, batch, done)
-        _store(kept, batch, done)
+        if cameras:
+            _write_pictures(file, len(numbers["action"]), cameras, pictures)
+
+
+def _largest_size(numbers: Mapping[str, npt.NDArray[Any]], cameras: int, pictures_bytes: int) -> int:
+    """What an episode takes on disk, at most: HDF5 keeps small pictures in blocks, large ones with a head."""
+    blocks = _HEAP_BLOCK * len(numbers["action"]) * cameras
+    return (2 << 20) + sum(array.nbytes for array in numbers.values()) + pictures_bytes + blocks
+
+
+def _write_pictures(
+    file: Any, frames: int, cameras: Mapping[str, tuple[int, int]], pictures: Iterable[Sequence[bytes]]
+) -> None:
+    kept = []
+    for camera, (height, width) in cameras.items():
+        dataset = file.create_dataset(
+            f"observations/images/{camera}", (frames,), h5py.vlen_dtype(np.uint8), chunks=(min(_BATCH, frames),)
+        )
+        dataset.attrs.update(encoding="jpeg", height=height, width=width)
+        kept.append(dataset)
+    batch: list[Sequence[bytes]] = []
+    done = 0
+    for frame in pictures:
+        batch.append(frame)
+        if len(batch) == _BATCH:
+            done = _store(kept, batch, done)
+    _store(kept, batch, done)
 
 
 def _store(datasets: list[Any], batch: list[Sequence[bytes]], done: int) -> int:
