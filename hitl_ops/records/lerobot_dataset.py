@@ -39,7 +39,7 @@ from hitl_ops.records.lerobot_layout import (
     numpy_column,
     place,
 )
-from hitl_ops.records.lerobot_stats import Stats, StatsTotal, feature_stats, plain_stats
+from hitl_ops.records.lerobot_stats import Stats, StatsTotal, episode_stats, plain_stats
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -280,14 +280,15 @@ class DatasetWriter:
         return values.reshape(length) if shape == (1,) else values
 
     def _statistics(self, episode: EpisodeData, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Stats]:
-        stats: dict[str, Stats] = {}
-        for key, feature in self.info.features.items():
+        numbers = {
+            key: arrays[key] for key, one in self.info.columns.items() if key in arrays and one.dtype != "string"
+        }
+        stats = episode_stats(numbers)
+        for key in self.info.features:
             part = episode.videos.get(key)
-            if key in arrays and feature.dtype != "string":
-                stats[key] = feature_stats(arrays[key])
-            elif part is not None and part.stats is not None:
+            if part is not None and part.stats is not None:
                 stats[key] = part.stats
-            elif key in episode.stats:
+            elif key in episode.stats and key not in stats:
                 stats[key] = episode.stats[key]
         return stats
 
@@ -345,7 +346,7 @@ class DatasetWriter:
         self._rows = []
 
     def _write_json(self, name: str, value: Any) -> None:
-        (self.folder / name).write_text(json.dumps(value, indent=4), encoding="utf-8")
+        (self.folder / name).write_text(json.dumps(value, indent=4 if name == INFO_PATH else None), encoding="utf-8")
 
     def _close_files(self) -> None:
         self._write_episode_rows()

@@ -20,64 +20,112 @@ Stats = dict[str, npt.NDArray[Any]]
 
 
 def feature_stats(values: npt.NDArray[Any]) -> Stats:
-    """Statistics of one feature of one episode.
+    """Statistics of one feature of one episode: see :func:`episode_stats`."""
+    return episode_stats({"": values})[""]
+
+
+def episode_stats(columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, Stats]:
+    """Statistics of an episode's features.
 
     Args:
-        values: [T] or [T, n].
+        columns: feature → [T] or [T, n], all with the same T.
 
     Returns:
-        min, max, mean, std, count and the quantiles, each [n] ([1] for [T]); count [1].
+        For each feature min, max, mean, std, count and the quantiles, each [n] ([1] for [T]); count [1].
     """
-    table = values.reshape(len(values), -1)
-    table = table.astype(np.result_type(table.dtype, np.float32), copy=False)
-    count = np.array([len(table)])
-    if len(table) < 2:
-        plain = {"min": table.min(axis=0), "max": table.max(axis=0), "mean": table.mean(axis=0)}
-        plain["std"] = table.std(axis=0)
-        return {**plain, "count": count, **{name: plain["mean"].copy() for name in QUANTILES}}
-    ordered = np.sort(table, axis=0)
-    low, high = ordered[0], ordered[-1]
-    mean = np.mean(table, axis=0)
-    square = np.mean(table**2, axis=0)
-    stats = {"min": low, "max": high, "mean": mean, "std": np.sqrt(np.maximum(0, square - mean**2)), "count": count}
-    found = np.array([_binned_quantiles(np.ascontiguousarray(ordered[:, n])) for n in range(table.shape[1])])
-    return {**stats, **{name: found[:, n].copy() for n, name in enumerate(QUANTILES)}}
+    tables: dict[str, npt.NDArray[Any]] = {}
+    for key, values in columns.items():
+        table: npt.NDArray[Any] = values.reshape(len(values), -1)
+        tables[key] = table.astype(np.result_type(table.dtype, np.float32), copy=False)
+    quantiles = _all_quantiles(tables)
+    stats = {}
+    for key, table in tables.items():
+        mean = np.mean(table, axis=0)
+        variance = np.var(table, axis=0) if len(table) < 2 else np.mean(table**2, axis=0) - mean**2
+        std = np.sqrt(np.maximum(0, variance))
+        extremes = {"min": table.min(axis=0), "max": table.max(axis=0)}
+        stats[key] = {**extremes, "mean": mean, "std": std, "count": np.array([len(table)])} | {
+            name: mean.copy() if len(table) < 2 else quantiles[key][:, n].copy() for n, name in enumerate(QUANTILES)
+        }
+    return stats
+
+
+def _all_quantiles(tables: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float64]]:
+    """Each feature's quantiles, [n, 5]; features of one dtype are looked at together."""
+    found: dict[str, npt.NDArray[np.float64]] = {}
+    for dtype in {table.dtype for table in tables.values()}:
+        keys = [key for key, table in tables.items() if table.dtype == dtype]
+        together = np.concatenate([tables[key].T for key in keys])
+        together.sort(axis=1)
+        ends = np.cumsum([tables[key].shape[1] for key in keys])
+        found |= dict(zip(keys, np.split(_binned_quantiles(together), ends[:-1]), strict=True))
+    return found
 
 
 def _binned_quantiles(ordered: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """The quantiles of one dimension as they come out of a histogram.
+    """Quantiles as they come out of a histogram, [dimensions, 5].
 
     Args:
-        ordered: its values, growing.
+        ordered: values, growing along each row, [dimensions, T].
     """
-    edges = np.linspace(ordered[0] - _PADDING, ordered[-1] + _PADDING, _BINS + 1)
-    count = len(ordered)
+    count = ordered.shape[1]
     wanted = np.array([share * count for share in QUANTILES.values()])
     # The bin in which the counts reach what is wanted is the one that holds the value of that rank.
-    ranked = ordered[np.maximum(np.ceil(wanted).astype(np.int64), 1) - 1]
-    bins = np.minimum(np.searchsorted(edges, ranked, side="right") - 1, _BINS - 1)
-    return _within(edges, bins, wanted, _counted_below(ordered, edges, bins), _counted_below(ordered, edges, bins + 1))
+    ranked = ordered[:, np.maximum(np.ceil(wanted).astype(np.int64), 1) - 1]
+    edges = _Edges(ordered[:, :1] - _PADDING, ordered[:, -1:] + _PADDING)
+    bins = edges.bins_of(ranked)
+    lower, upper = edges.at(bins), edges.at(bins + 1)
+    limits = np.concatenate((lower, upper), axis=1)
+    counted = np.array([np.searchsorted(row, limit) for row, limit in zip(ordered, limits, strict=True)], np.float64)
+    before, after = counted[:, : len(wanted)], counted[:, len(wanted) :]
+    after[bins == _BINS - 1] = count  # the last bin is closed above
+    return _within(bins, lower, upper, wanted, before, after)
 
 
-def _counted_below(
-    ordered: npt.NDArray[Any], edges: npt.NDArray[Any], bins: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """How many values lie below each bin's lower edge; the last bin is closed above."""
-    counts = np.searchsorted(ordered, edges[bins], side="left").astype(np.float64)
-    counts[bins == _BINS] = len(ordered)
-    return counts
+class _Edges:
+    """The edges of each dimension's bins, as ``numpy.linspace`` rounds them, without making them all.
+
+    Args:
+        start: [dimensions, 1].
+        stop: alike.
+    """
+
+    def __init__(self, start: npt.NDArray[Any], stop: npt.NDArray[Any]) -> None:
+        self._start, self._stop = start, stop
+        self._step = (stop - start) / start.dtype.type(_BINS)
+
+    def at(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Edges by number, [dimensions, any]."""
+        made = numbers.astype(self._start.dtype) * self._step + self._start
+        return np.where(numbers == _BINS, self._stop, made)
+
+    def bins_of(self, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """The bin each value lies in, [dimensions, any]."""
+        step = np.where(self._step > 0, self._step, 1).astype(np.float64)
+        bins = np.clip((values.astype(np.float64) - self._start) / step, 0, _BINS - 1).astype(np.int64)
+        # Rounding may have put the edge on the other side of the value.
+        for _ in range(4):
+            bins -= (self.at(bins) > values) & (bins > 0)
+            bins += (self.at(bins + 1) <= values) & (bins < _BINS - 1)
+        unsure = (self.at(bins) > values) | ((self.at(bins + 1) <= values) & (bins < _BINS - 1))
+        for row in np.flatnonzero(unsure.any(axis=1)):
+            # The range is so small beside the values that many edges are one.
+            all_edges = np.linspace(self._start[row, 0], self._stop[row, 0], _BINS + 1)
+            bins[row] = np.minimum(np.searchsorted(all_edges, values[row], side="right") - 1, _BINS - 1)
+        return bins
 
 
 def _within(
-    edges: npt.NDArray[Any],
     bins: npt.NDArray[np.int64],
+    lower: npt.NDArray[Any],
+    upper: npt.NDArray[Any],
     wanted: npt.NDArray[np.float64],
     before: npt.NDArray[np.float64],
     after: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
-    lower, upper = edges[bins], edges[bins + 1]
+    """Interpolate linearly within a bin; the first bin's lower edge stands for all of it."""
     inside = after - before
-    share = np.divide(wanted - before, inside, out=np.zeros_like(before), where=inside > 0)
+    share = np.divide(wanted - before, inside, out=np.zeros(before.shape), where=inside > 0)
     return np.where(bins == 0, lower, lower + share * (upper - lower)).astype(np.float64)
 
 
@@ -124,17 +172,14 @@ def _level_quantiles(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """As :func:`_binned_quantiles`, of values from 0 to 255 given by how often each occurs."""
     values = np.flatnonzero(counts).astype(np.float32)
     reached = np.cumsum(counts[counts > 0])
-    edges = np.linspace(values[0] - _PADDING, values[-1] + _PADDING, _BINS + 1)
-    wanted = np.array([share * reached[-1] for share in QUANTILES.values()])
-    ranked = values[np.searchsorted(reached, wanted)]
-    bins = np.minimum(np.searchsorted(edges, ranked, side="right") - 1, _BINS - 1)
     below = np.concatenate(([0], reached)).astype(np.float64)
-
-    def counted(places: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        found = below[np.searchsorted(values, edges[places], side="left")]
-        return np.where(places == _BINS, below[-1], found)
-
-    return _within(edges, bins, wanted, counted(bins), counted(bins + 1))
+    wanted = np.array([share * reached[-1] for share in QUANTILES.values()])
+    edges = _Edges(values[:1, None] - np.float32(_PADDING), values[-1:, None] + np.float32(_PADDING))
+    bins = edges.bins_of(values[None, np.searchsorted(reached, wanted)])
+    lower, upper = edges.at(bins), edges.at(bins + 1)
+    before, after = below[np.searchsorted(values, lower)], below[np.searchsorted(values, upper)]
+    after[bins == _BINS - 1] = below[-1]
+    return _within(bins, lower, upper, wanted, before, after)[0]
 
 
 class StatsTotal:

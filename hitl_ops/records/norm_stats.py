@@ -2,7 +2,8 @@
 
 Mean and deviation are those of the population; quantiles are interpolated linearly between the two nearest values, as
 ``numpy.quantile`` does. The values a quantile lies between are found without sorting: a first pass counts values by
-their leading bits, a second looks at those in the few bins that matter. So memory does not grow with the frames.
+their leading bits, a second looks at those in the few bins that matter. So memory does not grow with the frames; what
+fits into little of it is read once.
 """
 
 from __future__ import annotations
@@ -24,10 +25,15 @@ from hitl_ops.contracts.publish import publish_text
 FILE_NAME = "norm_stats.json"
 LOW, HIGH = 0.01, 0.99
 _CHUNK = 1 << 18
+_KEPT_BYTES = 64 << 20
 _BINS = 1 << 16
+_BINS_WORTHWHILE = 1 << 16
 # Of floating-point numbers read as integers the negative ones come last, the largest of them first.
 _ORDER = np.concatenate((np.arange(_BINS - 1, _BINS // 2 - 1, -1), np.arange(_BINS // 2)))
 _REMEDY = "check the path, or compute it again"
+
+
+Chunks = Callable[[], Iterable[npt.NDArray[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class NormStats:
     q99: npt.NDArray[np.float64] | None
 
 
-def norm_stats(chunks: Callable[[], Iterable[npt.NDArray[Any]]]) -> NormStats:
+def norm_stats(chunks: Chunks) -> NormStats:
     """Statistics of a vector over all frames, in two passes.
 
     Args:
@@ -49,9 +55,12 @@ def norm_stats(chunks: Callable[[], Iterable[npt.NDArray[Any]]]) -> NormStats:
     Raises:
         UserError: there are no frames, or a value is not finite.
     """
-    first = next(iter(chunks()), np.empty((0, 0)))
-    if first.ndim != 2 or not first.size:
-        raise UserError(f"there is nothing to take statistics of: shape {first.shape}", "name recordings with frames")
+    kept = _kept_where_small(chunks)
+    if kept is not None and sum(map(len, kept)) <= _BINS_WORTHWHILE:
+        return _of_few(_joined(kept) if kept else np.empty((0, 0)))
+    if kept is not None:
+        chunks = partial(iter, kept)
+    first = next(iter(chunks()))
     # Sums are taken of differences to the first frame: those are small where a joint hardly moves.
     origin = first[0].astype(np.float64)
     dimensions, count = first.shape[1], 0
@@ -66,15 +75,39 @@ def norm_stats(chunks: Callable[[], Iterable[npt.NDArray[Any]]]) -> NormStats:
             sums[dimension] += difference.sum()
             squares[dimension] += np.dot(difference, difference)
             bins[dimension] += np.bincount(_leading_bits(column), minlength=_BINS)
-    if not np.isfinite(sums).all():
-        dimension = int(np.argmin(np.isfinite(sums)))
-        raise UserError(f"dimension {dimension} holds values that are not finite", "leave that episode out")
+    _refuse_unless_finite(sums)
     means = sums / count
     ranks = sorted({rank for share in (LOW, HIGH) for rank in _ranks(share, count)})
     found = _ranked(chunks, bins[:, _ORDER], ranks)
     low, high = ([_between(one, share, count) for one in found] for share in (LOW, HIGH))
     std = np.sqrt(np.maximum(squares / count - means**2, 0.0))
     return NormStats(origin + means, std, np.array(low), np.array(high))
+
+
+def _kept_where_small(chunks: Chunks) -> list[npt.NDArray[Any]] | None:
+    """The chunks, where they fit into memory without being noticed: they need not be read twice then."""
+    kept: list[npt.NDArray[Any]] = []
+    for chunk in chunks():
+        kept.append(chunk)
+        if sum(one.nbytes for one in kept) > _KEPT_BYTES:
+            return None
+    return kept
+
+
+def _of_few(values: npt.NDArray[Any]) -> NormStats:
+    """As :func:`norm_stats`, of frames that are so few that counting them would cost more."""
+    if values.ndim != 2 or not values.size:
+        raise UserError(f"there is nothing to take statistics of: shape {values.shape}", "name recordings with frames")
+    exact = values.astype(np.float64)
+    _refuse_unless_finite(exact.sum(axis=0))
+    low, high = np.quantile(exact, (LOW, HIGH), axis=0)
+    return NormStats(exact.mean(axis=0), exact.std(axis=0), low, high)
+
+
+def _refuse_unless_finite(sums: npt.NDArray[np.float64]) -> None:
+    if not np.isfinite(sums).all():
+        dimension = int(np.argmin(np.isfinite(sums)))
+        raise UserError(f"dimension {dimension} holds values that are not finite", "leave that episode out")
 
 
 def _leading_bits(column: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
@@ -90,9 +123,7 @@ def _ranks(share: float, count: int) -> tuple[int, int]:
     return lower, min(lower + 1, count - 1)
 
 
-def _ranked(
-    chunks: Callable[[], Iterable[npt.NDArray[Any]]], bins: npt.NDArray[np.int64], ranks: list[int]
-) -> list[dict[int, float]]:
+def _ranked(chunks: Chunks, bins: npt.NDArray[np.int64], ranks: list[int]) -> list[dict[int, float]]:
     """The values of some ranks in each dimension, out of the few bins they lie in.
 
     Args:

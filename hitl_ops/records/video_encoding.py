@@ -6,6 +6,7 @@ episodes are encoded in parallel by threads.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
@@ -118,6 +119,8 @@ def encode_video(
                     output.mux(stream.encode(frame))
                 output.mux(stream.encode())
         except av.FFmpegError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise OSError(error.errno, error.strerror) from None
             raise UserError(
                 f"{source} cannot be encoded with {settings.codec} ({error})", "choose other settings"
             ) from None

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.records import norm_stats as module
 from hitl_ops.records.norm_stats import (
     NormStats,
     dataset_norm_stats,
@@ -51,11 +52,16 @@ def _exact(found: NormStats, values: npt.NDArray[Any]) -> None:
 def test_any_numbers_in_any_parts(values: npt.NDArray[Any], cut: int) -> None:
     parts = [values[n : n + cut] for n in range(0, len(values), cut)]
     _exact(norm_stats(lambda: parts), values)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "_BINS_WORTHWHILE", 0)  # counted, however few they are
+        _exact(norm_stats(lambda: parts), values)
+        patched.setattr(module, "_KEPT_BYTES", 0)  # and read twice
+        _exact(norm_stats(lambda: parts), values)
 
 
 def test_many_frames() -> None:
     chance = np.random.default_rng(0)
-    values = (chance.normal(0, 1, (40_000, 14)) * np.logspace(-3, 3, 14) + np.linspace(-9, 9, 14)).astype(np.float32)
+    values = (chance.normal(0, 1, (80_000, 14)) * np.logspace(-3, 3, 14) + np.linspace(-9, 9, 14)).astype(np.float32)
     values[:, 5] = 0.25
     _exact(norm_stats(lambda: [values[:30_000], values[30_000:]]), values)
 

@@ -20,8 +20,8 @@ from hitl_ops.records.lerobot_edit import rewrite_dataset
 from hitl_ops.records.lerobot_layout import read_info
 from hitl_ops.records.lerobot_reading import check_dataset, open_lerobot
 from hitl_ops.records.station_hdf5 import list_station_episodes, read_station_episode
-from hitl_ops.records.video_encoding import VideoSettings
 from hitl_ops.samples.station_dataset import StationDatasetConfig, StationDatasetSummary, build_station_dataset
+from tests.support.dataset_building_process import build_again_and_again
 from tests.support.station_recordings import TASK, record, robot
 
 GOOD, BAD = f"{TASK}, Advantage=True", f"{TASK}, Advantage=False"
@@ -213,22 +213,15 @@ def test_encoding_that_was_interrupted_goes_on(tmp_path: Path, monkeypatch: pyte
     assert not list(tmp_path.glob(".set*"))
 
 
-def build_again_and_again(source: Path, out: Path) -> None:
-    """In a process of its own, to be killed."""
-    while True:
-        for settings in ({}, {"gop": 3}):
-            config = StationDatasetConfig(workers=2, video=VideoSettings(**settings))
-            build_station_dataset(source, out, config)
-
-
 @pytest.mark.slow
 @pytest.mark.integration
 def test_a_kill_leaves_the_old_data_set_or_the_new_one(tmp_path: Path) -> None:
-    raw = _recordings(tmp_path / "raw", *["good", "bad"] * 3, cameras=("cam_high",))
+    raw = _recordings(tmp_path / "raw", "good", "bad", "good", cameras=("cam_high",))
     _build(raw, tmp_path / "set")
     chance = random.Random(11)
-    processes = multiprocessing.get_context("spawn")
-    for _ in range(8):
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.support.dataset_building_process"])
+    for _ in range(6):
         process = processes.Process(target=build_again_and_again, args=(raw, tmp_path / "set"))
         process.start()
         started = time.monotonic()
@@ -240,6 +233,6 @@ def test_a_kill_leaves_the_old_data_set_or_the_new_one(tmp_path: Path) -> None:
         process.kill()
         process.join()
         check_dataset(tmp_path / "set")
-        assert open_lerobot(tmp_path / "set").info.total_episodes == 6
+        assert open_lerobot(tmp_path / "set").info.total_episodes == 3
     _build(raw, tmp_path / "set")
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "flywheel-home") == ["raw", "set"]
