@@ -76,7 +76,7 @@ class _Waiting:
 class _Habit:
     """When a robot was last answered, and how long it paused before it asked again the last time."""
 
-    answered: float
+    answered: float = 0.0
     pause: float | None = None
 
 
@@ -129,8 +129,9 @@ class PolicyBatcher:
                 carried out.
         """
         now = time.perf_counter()
-        if (habit := self._habits.get(client)) is not None:
+        if (habit := self._habits.get(client)) is not None and habit.answered:
             habit.pause = now - habit.answered
+        self._habits.setdefault(client, _Habit())
         waiting = _Waiting(client, observation, now, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._consider()
@@ -140,7 +141,6 @@ class PolicyBatcher:
             if waiting.answer.cancelled():
                 with contextlib.suppress(ValueError):
                     self._waiting.remove(waiting)
-            self._habits.setdefault(client, _Habit(0.0)).answered = time.perf_counter()
 
     def forget(self, client: int) -> None:
         """A robot has gone; nobody waits for it any more."""
@@ -202,6 +202,9 @@ class PolicyBatcher:
         self.passes += 1
         self.largest_batch = max(self.largest_batch, len(asked.together))
         for waiting, outcome in zip(asked.together, outcomes, strict=True):
+            # Before the next pass is considered, which they may be about to ask for.
+            if (habit := self._habits.get(waiting.client)) is not None:
+                habit.answered = self._free_since
             failed = isinstance(outcome.result, UserError)
             self.failures += failed
             self.answers += not failed
