@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _EPISODE_ROWS = 64
+_FILE_EPISODES = 256
+"""A data file with more row groups has a footer that is felt by whoever opens it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,9 @@ class DatasetWriter:
         self._total = StatsTotal()
         self._closed = False
         self._data: Any = None
+        self._data_path = folder
         self._data_files = 0
+        self._file_from = 0
         self._rows: list[dict[str, Any]] = []
         self._table: Any = None
         self._placed: dict[str, dict[Path, tuple[int, int]]] = {key: {} for key in info.video_keys}
@@ -296,7 +300,8 @@ class DatasetWriter:
         """One row group an episode; a new file where the last has grown large."""
         import pyarrow.parquet as pq
 
-        if self._data is not None and self._data_bytes() >= DATA_FILE_MB << 20:
+        full = self.episodes - self._file_from >= _FILE_EPISODES
+        if self._data is not None and (full or self._data_path.stat().st_size >= DATA_FILE_MB << 20):
             self._data.close()
             self._data = None
         if self._data is None:
@@ -309,11 +314,9 @@ class DatasetWriter:
                 path, self.schema, compression="snappy", use_dictionary=indices, write_statistics=["episode_index"]
             )
             self._data_files += 1
+            self._file_from = self.episodes
         self._data.write_table(table, row_group_size=table.num_rows)
         return place(self._data_files - 1)
-
-    def _data_bytes(self) -> int:
-        return self._data_path.stat().st_size
 
     def _place_video(self, key: str, part: VideoPart) -> tuple[int, int]:
         placed = self._placed[key]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ADVANTAGE = "advantage"
 INTERVENTION = "is_intervention"
 GOOD, BAD, NOT_JUDGED = 1.0, 0.0, 0.5
+KEPT_BYTES = 4 << 20
 
 
 def rewrite_dataset(
@@ -71,7 +72,7 @@ def rewrite_dataset(
             progress(entry.index + 1, folder.info.total_episodes, "episodes")
         writer.close()
         if (folder.root / FILE_NAME).is_file():
-            write_norm_stats(writer.folder / FILE_NAME, dataset_norm_stats(writer.folder))
+            write_norm_stats(writer.folder / FILE_NAME, dataset_norm_stats(writer.folder, keep=KEPT_BYTES))
     return info
 
 

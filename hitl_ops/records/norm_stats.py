@@ -24,8 +24,9 @@ from hitl_ops.contracts.publish import publish_text
 
 FILE_NAME = "norm_stats.json"
 LOW, HIGH = 0.01, 0.99
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16
 _KEPT_BYTES = 64 << 20
+_BATCH = 1 << 13
 _BINS = 1 << 16
 _BINS_WORTHWHILE = 1 << 16
 # Of floating-point numbers read as integers the negative ones come last, the largest of them first.
@@ -46,16 +47,17 @@ class NormStats:
     q99: npt.NDArray[np.float64] | None
 
 
-def norm_stats(chunks: Chunks) -> NormStats:
+def norm_stats(chunks: Chunks, *, keep: int = _KEPT_BYTES) -> NormStats:
     """Statistics of a vector over all frames, in two passes.
 
     Args:
         chunks: gives the frames anew each time it is called, [n, dimensions] a chunk, always the same dimensions.
+        keep: bytes of frames that may be kept in memory, so that they need not be read twice.
 
     Raises:
         UserError: there are no frames, or a value is not finite.
     """
-    kept = _kept_where_small(chunks)
+    kept = _kept_where_small(chunks, keep)
     if kept is not None and sum(map(len, kept)) <= _BINS_WORTHWHILE:
         return _of_few(_joined(kept) if kept else np.empty((0, 0)))
     if kept is not None:
@@ -65,7 +67,7 @@ def norm_stats(chunks: Chunks) -> NormStats:
     origin = first[0].astype(np.float64)
     dimensions, count = first.shape[1], 0
     sums, squares = np.zeros(dimensions), np.zeros(dimensions)
-    bins = np.zeros((dimensions, _BINS), np.int64)
+    bins = np.zeros((dimensions, _BINS), np.uint32)
     for chunk in chunks():
         count += len(chunk)
         columns = np.ascontiguousarray(chunk.T)
@@ -74,22 +76,22 @@ def norm_stats(chunks: Chunks) -> NormStats:
             difference -= origin[dimension]
             sums[dimension] += difference.sum()
             squares[dimension] += np.dot(difference, difference)
-            bins[dimension] += np.bincount(_leading_bits(column), minlength=_BINS)
+            bins[dimension] += np.bincount(_leading_bits(column), minlength=_BINS).astype(np.uint32)
     _refuse_unless_finite(sums)
     means = sums / count
     ranks = sorted({rank for share in (LOW, HIGH) for rank in _ranks(share, count)})
-    found = _ranked(chunks, bins[:, _ORDER], ranks)
+    found = _ranked(chunks, bins, ranks)
     low, high = ([_between(one, share, count) for one in found] for share in (LOW, HIGH))
     std = np.sqrt(np.maximum(squares / count - means**2, 0.0))
     return NormStats(origin + means, std, np.array(low), np.array(high))
 
 
-def _kept_where_small(chunks: Chunks) -> list[npt.NDArray[Any]] | None:
+def _kept_where_small(chunks: Chunks, most: int) -> list[npt.NDArray[Any]] | None:
     """The chunks, where they fit into memory without being noticed: they need not be read twice then."""
     kept: list[npt.NDArray[Any]] = []
     for chunk in chunks():
         kept.append(chunk)
-        if sum(one.nbytes for one in kept) > _KEPT_BYTES:
+        if sum(one.nbytes for one in kept) > most:
             return None
     return kept
 
@@ -123,35 +125,37 @@ def _ranks(share: float, count: int) -> tuple[int, int]:
     return lower, min(lower + 1, count - 1)
 
 
-def _ranked(chunks: Chunks, bins: npt.NDArray[np.int64], ranks: list[int]) -> list[dict[int, float]]:
+def _ranked(chunks: Chunks, bins: npt.NDArray[np.uint32], ranks: list[int]) -> list[dict[int, float]]:
     """The values of some ranks in each dimension, out of the few bins they lie in.
 
     Args:
         chunks: as for :func:`norm_stats`.
-        bins: how many values each bin holds, the smallest values first, [dimensions, bins].
+        bins: how many values have which leading bits, [dimensions, bins].
         ranks: counted from the smallest value.
 
     Returns:
         For each dimension rank → value.
     """
-    reached = np.cumsum(bins, axis=1)
-    wanted = [np.unique(np.searchsorted(one, ranks, side="right")) for one in reached]
-    gathered: list[list[npt.NDArray[Any]]] = [[] for _ in wanted]
+    wanted: list[dict[int, list[tuple[int, int]]]] = []
+    for counts in bins:
+        reached = np.cumsum(counts[_ORDER], dtype=np.int64)
+        of_dimension: dict[int, list[tuple[int, int]]] = {}
+        for rank, place in zip(ranks, np.searchsorted(reached, ranks, side="right"), strict=True):
+            before = int(reached[place - 1]) if place else 0
+            of_dimension.setdefault(int(_ORDER[place]), []).append((rank, rank - before))
+        wanted.append(of_dimension)
+    gathered: list[dict[int, list[npt.NDArray[Any]]]] = [{bits: [] for bits in one} for one in wanted]
     for chunk in chunks():
         for dimension, column in enumerate(np.ascontiguousarray(chunk.T)):
             leading = _leading_bits(column)
-            for bin_ in wanted[dimension]:
-                gathered[dimension].append(column[leading == _ORDER[bin_]])
+            for bits, parts in gathered[dimension].items():
+                parts.append(column[leading == bits])
     found = []
-    for dimension, parts in enumerate(gathered):
-        values = np.sort(np.concatenate(parts))
-        # A rank among all values, less what lies in bins that were not gathered, is a rank among these.
-        here = {}
-        for rank in ranks:
-            bin_ = int(np.searchsorted(reached[dimension], rank, side="right"))
-            others = sum(int(bins[dimension, one]) for one in wanted[dimension] if one < bin_)
-            before = int(reached[dimension, bin_] - bins[dimension, bin_])
-            here[rank] = float(values[rank - before + others])
+    for dimension, of_dimension in enumerate(wanted):
+        here: dict[int, float] = {}
+        for bits, places in of_dimension.items():
+            values = np.sort(np.concatenate(gathered[dimension][bits]))
+            here |= {rank: float(values[place]) for rank, place in places}
         found.append(here)
     return found
 
@@ -164,12 +168,15 @@ def _between(found: Mapping[int, float], share: float, count: int) -> float:
     return upper - step * (1 - part) if part >= 0.5 else lower + step * part
 
 
-def dataset_norm_stats(root: str | Path, columns: Mapping[str, str] | None = None) -> dict[str, NormStats]:
+def dataset_norm_stats(
+    root: str | Path, columns: Mapping[str, str] | None = None, *, keep: int = _KEPT_BYTES
+) -> dict[str, NormStats]:
     """Statistics of a LeRobot data set, version 3.0 or 2.1; its files are read one by one.
 
     Args:
         root: its folder.
         columns: name in the result → feature; openpi's ``state`` and ``actions`` by default.
+        keep: as for :func:`norm_stats`, of each column.
 
     Raises:
         UserError: a file or a feature is missing or corrupt.
@@ -181,29 +188,35 @@ def dataset_norm_stats(root: str | Path, columns: Mapping[str, str] | None = Non
     if not files:
         raise UserError(f"'{root}' holds no data files of a LeRobot data set", _REMEDY)
     wanted = columns or {"state": STATE, "actions": ACTION}
-    return {name: norm_stats(partial(_column_chunks, files, feature)) for name, feature in wanted.items()}
+    return {name: norm_stats(partial(_column_chunks, files, feature), keep=keep) for name, feature in wanted.items()}
 
 
 def _column_chunks(files: Sequence[Path], feature: str) -> Iterator[npt.NDArray[Any]]:
-    """A feature's values; small files come together, large ones in parts."""
+    """A feature's values, in parts of equal length; small files come together."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from hitl_ops.records.lerobot_layout import numpy_column
 
-    waiting: list[npt.NDArray[Any]] = []
+    part: npt.NDArray[Any] | None = None
+    filled = 0
     for file in files:
         try:
             with pq.ParquetFile(file) as parquet:
-                for batch in parquet.iter_batches(_CHUNK, columns=[feature]):
-                    waiting.append(numpy_column(pa.chunked_array([batch.column(feature)])))
-                    if sum(map(len, waiting)) >= _CHUNK:
-                        yield _joined(waiting)
-                        waiting = []
+                for batch in parquet.iter_batches(_BATCH, columns=[feature], use_threads=False):
+                    rows = numpy_column(pa.chunked_array([batch.column(feature)]))
+                    rows = rows.reshape(len(rows), -1)
+                    if part is None:
+                        part = np.empty((_CHUNK, rows.shape[1]), rows.dtype)
+                    part[filled : filled + len(rows)] = rows
+                    filled += len(rows)
+                    if filled > _CHUNK - _BATCH:
+                        yield part[:filled]
+                        part, filled = None, 0
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise UserError(f"'{file}', feature '{feature}': {' '.join(str(error).split())}", _REMEDY) from None
-    if waiting:
-        yield _joined(waiting)
+    if part is not None:
+        yield part[:filled]
 
 
 def recordings_norm_stats(episodes: Iterable[str | Path]) -> dict[str, NormStats]:

@@ -27,7 +27,7 @@ from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.contracts.robot import advantage_prompt, split_advantage
 from hitl_ops.records.lerobot_dataset import DatasetWriter, EpisodeData, VideoPart, writing_dataset
-from hitl_ops.records.lerobot_edit import ADVANTAGE, BAD, GOOD, INTERVENTION, NOT_JUDGED
+from hitl_ops.records.lerobot_edit import ADVANTAGE, BAD, GOOD, INTERVENTION, KEPT_BYTES, NOT_JUDGED
 from hitl_ops.records.lerobot_layout import (
     ACTION,
     IMAGES,
@@ -161,7 +161,7 @@ def build_station_dataset(
                 raise
             writer.close()
             if config.norm_stats:
-                write_norm_stats(writer.folder / FILE_NAME, dataset_norm_stats(writer.folder))
+                write_norm_stats(writer.folder / FILE_NAME, dataset_norm_stats(writer.folder, keep=KEPT_BYTES))
     shutil.rmtree(form.work, ignore_errors=True)
     summary.manifest_hash = form.manifest.hexdigest()
     return summary
