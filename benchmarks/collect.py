@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import statistics
 import sys
 import tempfile
@@ -109,10 +110,10 @@ class _Capacity:
     async def rows(self) -> list[dict[str, Any]]:
         """Measure and make the rows."""
         # Where the search begins makes no difference to where it ends, only to how long it takes.
-        ours = _Side("ours", 64, self._settings.most)
+        ours = _Side("ours", 256, self._settings.most)
         reference = _Side("reference", 2, self._settings.most)
         for number in range(self._settings.rounds):
-            with self._server() as server:
+            with self._server(number) as server:
                 self._streams = []
                 await asyncio.to_thread(server.wait_for_partner)
                 await self._round(ours, lambda count, server=server: self._try_ours(server, count))
@@ -122,12 +123,17 @@ class _Capacity:
             print(f"round {number + 1} of {self._settings.rounds} done", file=sys.stderr, flush=True)
         return self._told(ours, reference)
 
-    def _server(self) -> CollectServer:
-        """The collection server of a round, with limits that let a whole crowd come from one address."""
+    def _server(self, number: int) -> CollectServer:
+        """The collection server of a round, with limits that let a whole crowd come from one address.
+
+        In a store of its own: it would take up, and ten minutes later close, the plays of the rounds before.
+        """
+        store = Store.at(self._store.root / f"round_{number}")
+        shutil.copytree(self._store.episodes, store.episodes)
         limits = {"max_sockets": 1000, "joins_per_s": 10_000, "join_burst": 10_000, "decision_limit": 10_000}
         options = ["--partner", str(self._policy), "--capacity", "1000"]
         options += [word for key, value in limits.items() for word in ("--set", f"{key}={value}")]
-        return CollectServer(self._store.root, options, invite=self._settings.most)
+        return CollectServer(store.root, options, invite=self._settings.most)
 
     async def _round(self, side: _Side, measured: Callable[[int], Coroutine[Any, Any, LoadResult | None]]) -> None:
         """Go up while it holds, or down until it does, from where the last round ended."""

@@ -80,7 +80,9 @@ def collect_by_script(
 def _server(store: Store, iteration: int, people: int, tries: int, config: ScriptedCrowd, log: Path) -> Iterator[str]:
     """A collection server on a free port of this machine; gives the link that lets ``people`` in."""
     words = ["collect", "--port", "0", "--iteration", str(iteration), "--invite", str(people), "--without-page"]
-    words += ["--capacity", str(people), "--set", f"tasks_per_session={tries}", "--set", "policy_poll_s=2"]
+    # People of a crowd that was killed do not come back: their places are not kept for long, nor waited for.
+    words += ["--capacity", str(2 * people), "--set", "reconnect_within_s=30"]
+    words += ["--set", f"tasks_per_session={tries}", "--set", "policy_poll_s=2"]
     words += ["--set", f"human_agent={config.agent}"]
     # All of them come from one address at once.
     words += ["--set", f"join_burst={4 * people + 20}", "--set", f"max_sockets={2 * people + 20}"]
