@@ -42,7 +42,7 @@ class Settings(StrictConfig):
     """What is measured with."""
 
     rounds: int = Field(default=5, ge=1, description="Alternating runs; the medians count.")
-    episodes: int = Field(default=10, ge=1, description="Episodes without pictures.")
+    episodes: int = Field(default=20, ge=1, description="Episodes without pictures.")
     frames: int = Field(default=500, ge=2, description="Frames of each of them.")
     video_episodes: int = Field(default=4, ge=1, description="Episodes with a camera.")
     video_frames: int = Field(default=100, ge=2, description="Frames of each of them.")

@@ -175,13 +175,14 @@ def read_station_episode(path: str | Path) -> StationEpisode:
         action = _numbers(file, hdf5, "action")
         frames = len(action)
         qpos = _numbers(file, hdf5, "observations/qpos", rows=frames)
+        there, observed = set(hdf5), set(hdf5["observations"])
         optional = {
-            name: _numbers(file, hdf5, f"observations/{name}", rows=frames) if f"observations/{name}" in hdf5 else None
+            name: _numbers(file, hdf5, f"observations/{name}", rows=frames) if name in observed else None
             for name in ("qvel", "effort", "environment_state")
         }
         facts = _facts(file, hdf5)
-        timestamp = np.asarray(hdf5["timestamp"][()], np.float64) if "timestamp" in hdf5 else None
-        intervention = np.asarray(hdf5["intervention"][()], bool) if "intervention" in hdf5 else None
+        timestamp = np.asarray(hdf5["timestamp"][()], np.float64) if "timestamp" in there else None
+        intervention = np.asarray(hdf5["intervention"][()], bool) if "intervention" in there else None
         for name, array in (("timestamp", timestamp), ("intervention", intervention)):
             if array is not None and array.shape != (frames,):
                 raise UserError(
@@ -276,9 +277,12 @@ def _image_datasets(hdf5: Any) -> dict[str, Any]:
 
 
 def _numbers(file: Path, hdf5: Any, name: str, rows: int | None = None) -> Float32:
-    if name not in hdf5:
-        raise UserError(f"episode '{file}' has no '{name}'", "it is not an episode in the ALOHA convention")
-    array = np.ascontiguousarray(hdf5[name][()], np.float32)
+    try:
+        array = np.ascontiguousarray(hdf5[name][()], np.float32)
+    except (KeyError, TypeError, ValueError):
+        raise UserError(
+            f"episode '{file}' has no '{name}' of numbers", "it is not an episode in the ALOHA convention"
+        ) from None
     if array.ndim != 2 or not len(array) or rows not in (None, len(array)):
         wanted = f"({'T' if rows is None else rows}, joints)"
         raise UserError(f"episode '{file}': '{name}' has shape {array.shape}, not {wanted}", "record it again")
@@ -308,7 +312,10 @@ def _picture_size(file: Path, camera: str, images: Any) -> tuple[int, int]:
 
 
 def _facts(file: Path, hdf5: Any) -> StationFacts:
-    values: dict[str, Any] = {name: _plain(hdf5.attrs[name]) for name in hdf5.attrs}
+    attributes = hdf5.attrs
+    values: dict[str, Any] = {
+        name: _plain(attributes[name]) for name in attributes if name in StationFacts.model_fields
+    }
     # What others wrote has no id: its numbers are one, so that a copy of it is known as a copy.
     if "episode_id" not in values:
         content = (hdf5[name][()].tobytes() for name in ("observations/qpos", "action") if name in hdf5)
