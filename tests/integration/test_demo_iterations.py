@@ -34,7 +34,7 @@ def _finished(store: Store) -> int:
 def test_killed_while_people_play_it_goes_on_and_says_what_their_time_bought(tmp_path: Path) -> None:
     store = Store.at(tmp_path / "store")
     words = ["demo", "--iterations", "1", "--set", "collection.target=3", "--set", 'evaluation.splits=["val"]']
-    words += ["--set", "scripted.crowd.people=3", "--set", "scripted.crowd.patience_s=40"]
+    words += ["--set", "checks.least_human_samples=1"]
     with (tmp_path / "first.log").open("wb") as printed:
         first = subprocess.Popen(
             _command(store.root, *words), stdout=printed, stderr=subprocess.STDOUT, start_new_session=True
