@@ -10,6 +10,8 @@ from robot_client.policy_connection import Answer, Link, PolicyConnection
 from robot_client.station_config import PolicyServerSection
 from tests.support.openpi_server import OpenpiServer, array, metadata, openpi_server, reply, text
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def server() -> Iterator[OpenpiServer]:

@@ -30,6 +30,8 @@ from tests.support.station_recordings import robot as waving_robot
 from tests.support.station_runs import Pressing, StationRun, station_config
 from tests.support.toy_arms import ToyArms
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def server() -> Iterator[OpenpiServer]:

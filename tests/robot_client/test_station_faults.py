@@ -18,6 +18,8 @@ from tests.support.openpi_server import OpenpiServer, metadata, openpi_server, r
 from tests.support.station_runs import Pressing, StationRun, station_config
 from tests.support.toy_arms import ToyArms
 
+pytestmark = pytest.mark.integration
+
 CAMERAS = [{"name": "cam_high", "height": 16, "width": 24}]
 
 

@@ -25,6 +25,8 @@ from hitl_ops.serving.policy_source import FolderSource
 from tests.support.policy_server import PATIENCE_S, serving
 from tests.support.robot_policies import CHOOSES_NAN, WatchedPolicy, arms, observation, served, write_hold_policy
 
+pytestmark = pytest.mark.integration
+
 
 def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_S
