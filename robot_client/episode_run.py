@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from hitl_ops.contracts.chunk_broker import ChunkBroker
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.robot import (
     Float32,
@@ -21,7 +22,6 @@ from hitl_ops.contracts.robot import (
     policy_observation,
 )
 from hitl_ops.records.station_episode import StationEpisodeWriter
-from robot_client.chunk_broker import ChunkBroker
 from robot_client.pacing import Jitter, Lockstep, Pace
 from robot_client.policy_connection import PolicyConnection
 from robot_client.robots.robot import Robot, RobotFault, Seen

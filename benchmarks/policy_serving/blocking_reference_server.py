@@ -10,8 +10,8 @@ import time
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from hitl_ops.models.robot_policy import RobotPolicy
 from hitl_ops.serving.openpi_codec import pack, unpack
-from hitl_ops.serving.robot_policy import RobotPolicy
 
 
 async def serve_blocking(policy: RobotPolicy) -> Server:

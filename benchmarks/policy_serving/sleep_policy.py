@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hitl_ops.contracts.robot import Float32
-from hitl_ops.serving.robot_policy import HoldPolicy, joints_only
+from hitl_ops.models.robot_policy import HoldPolicy, joints_only
 
 
 class SleepPolicy(HoldPolicy):
@@ -22,7 +22,7 @@ class SleepPolicy(HoldPolicy):
         self._seconds = pass_ms / 1000
 
     def infer(self, observations: Sequence[dict[str, Any]]) -> list[Float32]:
-        """See :class:`~hitl_ops.serving.robot_policy.RobotPolicy`."""
+        """See :class:`~hitl_ops.models.robot_policy.RobotPolicy`."""
         # Gives the interpreter to others meanwhile, as a pass on an accelerator does.
         time.sleep(self._seconds)
         return super().infer(observations)

@@ -22,7 +22,7 @@ from typing import Any
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.robot import Float32, check_actions, check_observation
-from hitl_ops.serving.robot_policy import RobotPolicy
+from hitl_ops.models.robot_policy import RobotPolicy
 
 _WAIT_SHARE = 0.5
 """Share of a pass that may be waited for others: more, and waiting costs more than the passes it saves."""
@@ -122,7 +122,7 @@ class PolicyBatcher:
 
         Args:
             client: whose observation it is; numbers a robot for as long as it is connected.
-            observation: as :meth:`~hitl_ops.serving.robot_policy.RobotPolicy.infer` takes it.
+            observation: as :meth:`~hitl_ops.models.robot_policy.RobotPolicy.infer` takes it.
 
         Raises:
             UserError: the observation is not one of the policy's robot, or the policy failed or chose what cannot be

@@ -14,9 +14,9 @@ import numpy as np
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.robot import advantage_prompt
 from hitl_ops.models.planner_lm import CARD_FILE, read_card
+from hitl_ops.models.robot_policy import RobotPolicy, load_robot_policy
 from hitl_ops.serving.policy_batching import ServedPolicy
 from hitl_ops.serving.policy_source import FoundPolicy, PolicySource
-from hitl_ops.serving.robot_policy import RobotPolicy, load_robot_policy
 
 _LOOK_AGAIN_S = 2.0
 

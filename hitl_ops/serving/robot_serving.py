@@ -15,13 +15,13 @@ import uvloop
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.store import Store
+from hitl_ops.models.robot_policy import HoldPolicy, joints_only, load_robot_policy
 from hitl_ops.serving.freed_memory import keep_freed_memory
 from hitl_ops.serving.policy_alias import ALIASES
 from hitl_ops.serving.policy_follower import OnePolicySource, PolicyFollower
 from hitl_ops.serving.policy_server import PolicyServer
 from hitl_ops.serving.policy_server_config import PolicyServerConfig
 from hitl_ops.serving.policy_source import AliasSource, FolderSource
-from hitl_ops.serving.robot_policy import HoldPolicy, joints_only, load_robot_policy
 from hitl_ops.serving.visualiser.page_server import Visualiser
 
 API_KEY_VARIABLE = "FLYWHEEL_POLICY_KEY"

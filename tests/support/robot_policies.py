@@ -14,8 +14,8 @@ from hitl_ops.contracts.policy_card import PolicyCard
 from hitl_ops.contracts.publish import publish_json
 from hitl_ops.contracts.robot import CameraSpec, Float32, RobotSpec
 from hitl_ops.models.planner_lm import CARD_FILE
+from hitl_ops.models.robot_policy import HoldPolicy, joints_only
 from hitl_ops.serving.policy_batching import ServedPolicy
-from hitl_ops.serving.robot_policy import HoldPolicy, joints_only
 
 RAISES, CHOOSES_NAN, WRONG_SHAPE = 100.0, 200.0, 300.0
 """First joints of a state on which :class:`WatchedPolicy` fails."""

@@ -12,8 +12,8 @@ import pytest
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.robot import RobotSpec
+from hitl_ops.models.robot_policy import HoldPolicy, joints_only, load_robot_policy
 from hitl_ops.serving.policy_batching import Chosen, PolicyBatcher
-from hitl_ops.serving.robot_policy import HoldPolicy, joints_only, load_robot_policy
 from tests.support.robot_policies import CHOOSES_NAN, RAISES, WRONG_SHAPE, WatchedPolicy, arms, observation, served
 
 ResultT = TypeVar("ResultT")

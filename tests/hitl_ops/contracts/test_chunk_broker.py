@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robot_client.chunk_broker import ChunkBroker
+from hitl_ops.contracts.chunk_broker import ChunkBroker
 
 
 def chunk(first: float, horizon: int = 10, dim: int = 2) -> np.ndarray:
