@@ -1,24 +1,16 @@
 """The planner program's iterations: their partitions, and what each of them is given from outside the graph.
 
-Dagster allows no loop in the graph. What iteration N takes over from N-1 is therefore an external asset,
-``base_policy``, reported when the iteration is opened; its metadata names the source. External too is what people
-give: it lies in the label store, and its version is reported as it changes (``planner_versions``).
+What an iteration takes over from the one before is the external asset ``base_policy`` (see ``iterations``). External
+too is what people give: it lies in the label store, and its version is reported as it changes (``planner_versions``).
 """
-
-from collections.abc import Mapping
 
 import dagster as dg
 
-from hitl_ops.contracts.store import iteration_key
+from hitl_assets.iterations import SOURCE, ProgramLoop
 
 PROGRAM = "planner"
 GROUP = "planner"
 OWNERS = ["team:flywheel"]
-
-POLICY = "policy"
-"""Metadata of ``base_policy``: id of the policy an iteration starts from."""
-SOURCE = "source"
-"""Metadata of ``base_policy``: what an iteration starts from, in words."""
 
 planner_iterations = dg.DynamicPartitionsDefinition(name="planner_iterations")
 
@@ -72,26 +64,9 @@ human_input = _given(
 
 GIVEN = [base_policy, collected_plays, annotation_labels, human_input]
 
-
-def open_iteration(instance: dg.DagsterInstance, iteration: int, source: Mapping[str, str]) -> str:
-    """Add an iteration's partition and report what it starts from; an open iteration stays as it is.
-
-    Args:
-        instance: Dagster's instance.
-        iteration: its number.
-        source: what the iteration starts from, as metadata: ``policy``, ``source``.
-
-    Returns:
-        The partition key.
-    """
-    key = iteration_key(iteration)
-    if not instance.has_dynamic_partition(planner_iterations.name or "", key):
-        instance.add_dynamic_partitions(planner_iterations.name or "", [key])
-    if key not in instance.get_materialized_partitions(base_policy.key):
-        instance.report_runless_asset_event(
-            dg.AssetMaterialization(base_policy.key, partition=key, metadata=dict(source))
-        )
-    return key
+PLANNER_LOOP = ProgramLoop(PROGRAM, planner_iterations, base_policy.key, dg.AssetKey("planner_promotion"))
+open_iteration, opened_iterations = PLANNER_LOOP.open, PLANNER_LOOP.opened
+base_policy_of = PLANNER_LOOP.base_policy_of
 
 
 def open_first_iteration(instance: dg.DagsterInstance) -> str:
@@ -99,24 +74,3 @@ def open_first_iteration(instance: dg.DagsterInstance) -> str:
     return open_iteration(
         instance, 0, {SOURCE: "the base model named by the preset (training.base), not taught by any iteration"}
     )
-
-
-def opened_iterations(instance: dg.DagsterInstance) -> list[str]:
-    """Keys of the iterations that are there, the first one first."""
-    return sorted(instance.get_dynamic_partitions(planner_iterations.name or ""), key=int)
-
-
-def base_policy_of(instance: dg.DagsterInstance, key: str) -> str | None:
-    """What an iteration starts from, as its opening reported it.
-
-    Returns:
-        The policy's id; "" where it is a base model, None where nobody opened the iteration.
-    """
-    found = instance.fetch_materializations(
-        dg.AssetRecordsFilter(base_policy.key, asset_partitions=[key]), limit=1
-    ).records
-    opening = found[0].asset_materialization if found else None
-    if opening is None:
-        return None
-    said = opening.metadata.get(POLICY)
-    return str(said.value) if said is not None else ""

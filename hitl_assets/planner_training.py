@@ -21,9 +21,9 @@ from hitl_assets.planner_corrections import expert_samples
 from hitl_assets.planner_iterations import (
     GROUP,
     OWNERS,
+    PLANNER_LOOP,
     PROGRAM,
     base_policy,
-    base_policy_of,
     human_input,
     planner_iterations,
 )
@@ -140,16 +140,7 @@ def lessons_of(
     section = chosen.refinement
     if section.start == "base":
         return Lessons(section.config, section.processes, "")
-    parent = base_policy_of(instance, iteration.key)
-    if parent is None:
-        raise UserError(
-            f"iteration {iteration.key} was never opened, so nothing says what it starts from",
-            "let the sensor next_iteration open it, or run `flywheel iterate`",
-        )
-    if not parent:
-        raise UserError(
-            f"no policy served when iteration {iteration.key} was opened", "set refinement.start=base, or promote first"
-        )
+    parent = PLANNER_LOOP.parent_of(instance, iteration.key)
     from hitl_ops.models.planner_lm import MERGED_FOLDER
 
     weights = store.open().policy(PROGRAM, parent) / MERGED_FOLDER

@@ -1,15 +1,11 @@
 """What people gave, as data versions: how Dagster learns that a play was judged otherwise, or is gone.
 
-The versions are hashes over what stands in the label store. They are told as observations, and only as these: for an
-external asset Dagster compares nothing else. What was never told before a step ran is no change when it is told
-first, so whoever starts a run tells them before.
+The versions are hashes over what stands in the label store (see ``told_versions``).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,14 +18,13 @@ from hitl_assets.planner_iterations import (
     human_input,
     opened_iterations,
 )
+from hitl_assets.told_versions import NOTHING, made_version, new_observations, version_of
 from hitl_ops.contracts.store import Store
 
 if TYPE_CHECKING:
     from hitl_ops.labels.label_store import LabelStore
     from hitl_ops.labels.rows import LabelKind
 
-DATA_VERSION = "dagster/data_version"
-NOTHING = "nothing"
 EARLIER_SAMPLES = ("distilled_samples", "human_gold_samples", "expert_samples")
 
 
@@ -65,7 +60,7 @@ def given(labels: LabelStore | None, iteration: int, known: Given | None = None)
 
     rows = labels.finished_plays(PROGRAM, iteration)
     about = [[play.id, play.episode_id, play.finish_id, play.state_hash, play.reported] for play in rows]
-    plays = _hash(about) if about else NOTHING
+    plays = version_of(about) if about else NOTHING
     if known is not None and known.plays == plays and not newer_labels(labels, iteration, known.last_label):
         return known
     said = opinions(labels, PROGRAM, iteration)
@@ -98,13 +93,9 @@ def versions(
         here = found[key]
         wanted[collected_plays.key, key] = here.plays, {}
         wanted[annotation_labels.key, key] = here.labels, {"last label": here.last_label}
-        wanted[human_input.key, key] = _hash([*before, [key, here.plays, here.labels]]), {}
+        wanted[human_input.key, key] = version_of([*before, [key, here.plays, here.labels]]), {}
         before.append(_for_later(instance, store, key, here, leave_out_refused))
-    return [
-        dg.AssetObservation(asset, partition=key, tags={DATA_VERSION: version}, metadata=metadata)
-        for (asset, key), (version, metadata) in wanted.items()
-        if _told(instance, asset, key) != version
-    ]
+    return new_observations(instance, wanted)
 
 
 def report_versions(instance: dg.DagsterInstance, store: Store, *, leave_out_refused: bool = True) -> int:
@@ -137,25 +128,7 @@ def _for_later(instance: dg.DagsterInstance, store: Store, key: str, here: Given
     from hitl_ops.evaluation.gate import read_gate
 
     verdict = read_gate(store.iteration(PROGRAM, key).evaluation)
-    made = [_made(instance, dg.AssetKey(name), key) for name in EARLIER_SAMPLES]
+    made = [made_version(instance, dg.AssetKey(name), key) for name in EARLIER_SAMPLES]
     if leave_out_refused and verdict is not None and not verdict.promote:
         return [key, "refused", made[0]]
     return [key, here.plays, here.labels, *made]
-
-
-def _made(instance: dg.DagsterInstance, asset: dg.AssetKey, key: str) -> str:
-    found = instance.fetch_materializations(dg.AssetRecordsFilter(asset, asset_partitions=[key]), limit=1).records
-    return _version(record.event_log_entry.tags for record in found)
-
-
-def _told(instance: dg.DagsterInstance, asset: dg.AssetKey, key: str) -> str:
-    found = instance.fetch_observations(dg.AssetRecordsFilter(asset, asset_partitions=[key]), limit=1).records
-    return _version(record.event_log_entry.tags for record in found)
-
-
-def _version(tags: Iterable[Mapping[str, str] | None]) -> str:
-    return next(((found or {}).get(DATA_VERSION, "") for found in tags), "")
-
-
-def _hash(body: Sequence[object]) -> str:
-    return hashlib.sha256(json.dumps(body, separators=(",", ":")).encode("utf-8")).hexdigest()

@@ -15,8 +15,9 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from hitl_assets.iterations import POLICY, SOURCE
 from hitl_assets.mistakes import mistakes_named
-from hitl_assets.planner_iterations import POLICY, PROGRAM, SOURCE, base_policy, opened_iterations, planner_iterations
+from hitl_assets.planner_iterations import PROGRAM, base_policy, opened_iterations, planner_iterations
 from hitl_assets.planner_jobs import planner_collection
 from hitl_assets.planner_versions import given, versions
 from hitl_assets.preset_choice import PresetChoice
