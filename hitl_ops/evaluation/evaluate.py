@@ -76,7 +76,24 @@ def summarise(
 
         scores[name] = _by_episode(name, score_folder(folder, config.roles, told))
     _add_missing(scores, [_unplayed(episode) for episode in due])
-    summary = _summarise(scores, config, _episode_sets(due))
+    return publish_evaluation(scores, out, config, _episode_sets(due))
+
+
+def publish_evaluation(
+    scores: Scores, out: Path, config: EvaluationConfig, episode_sets: dict[str, str]
+) -> EvaluationSummary:
+    """Summarise scores of policies on the same episodes, and write ``summary.json`` and ``scores.jsonl.gz``.
+
+    Args:
+        scores: policy → episode id → score.
+        out: the evaluation folder.
+        config: splits, comparison, resampling.
+        episode_sets: split → hash over the episodes that were to be played.
+
+    Raises:
+        UserError: the primary split was not played, or the disk is full.
+    """
+    summary = _summarise(scores, config, episode_sets)
     lines = [_ScoreLine(policy=name, score=score) for name, rows in scores.items() for score in rows.values()]
     publish_json_lines_gz(out / SCORES_FILE, list(lines))
     publish_json(out / SUMMARY_FILE, summary.as_json())

@@ -92,7 +92,16 @@ class HoldPolicy:
             raise UserError(f"policy '{weights / CONFIG_FILE}' is damaged at '{place}'", first["msg"]) from None
 
 
-LOADERS: dict[str, Callable[[Path], RobotPolicy]] = {HoldPolicy.kind: HoldPolicy.load}
+def _load_lerobot(weights: Path) -> RobotPolicy:
+    from hitl_ops.models.lerobot_policy import LeRobotPolicy
+
+    return LeRobotPolicy.load(weights)
+
+
+LOADERS: dict[str, Callable[[Path], RobotPolicy]] = {
+    HoldPolicy.kind: HoldPolicy.load,
+    **dict.fromkeys(("act", "smolvla", "pi0", "pi0_fast", "pi05"), _load_lerobot),
+}
 """Kind of policy → what opens the folder of its weights; further kinds of policy are entered here."""
 
 

@@ -87,6 +87,7 @@ def save_checkpoint(
     state: LoopState,
     *,
     keep_last: int,
+    keep_period: int = 0,
 ) -> Path:
     """Publish a checkpoint and remove the oldest beyond ``keep_last``.
 
@@ -97,6 +98,7 @@ def save_checkpoint(
         identity: what run it belongs to.
         state: where that stands.
         keep_last: how many to keep.
+        keep_period: those of every so many steps are kept besides; 0: none.
 
     Raises:
         UserError: the disk is full or the place cannot be written.
@@ -116,6 +118,8 @@ def save_checkpoint(
         text = _Saved(identity=identity, state=state).model_dump_json(indent=2)
         (temporary / "state.json").write_text(text, encoding="utf-8")
     for old in list_checkpoints(folder)[:-keep_last]:
+        if keep_period and int(old.name.rpartition("_")[2]) % keep_period == 0:
+            continue
         # Renamed first: a kill half-way through the removal must not leave something that looks whole.
         doomed = old.with_name(f"{old.name}{TEMPORARY_MARK}doomed")
         old.rename(doomed)

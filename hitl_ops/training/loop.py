@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -55,7 +55,19 @@ class LoopResult:
     finished: bool
 
 
-def open_accelerator(config: OptimizationConfig) -> Accelerator:
+class Placement(Protocol):
+    """Where a training runs and in which number format."""
+
+    @property
+    def device(self) -> str:
+        """``auto`` or ``cpu``."""
+
+    @property
+    def precision(self) -> str:
+        """``fp32`` or ``bf16``."""
+
+
+def open_accelerator(config: Placement) -> Accelerator:
     """Accelerate as the configuration asks; joins the processes torchrun started, if it did.
 
     Raises:

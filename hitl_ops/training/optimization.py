@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any, Protocol, overload
 
 import torch
 
 from hitl_ops.training.train_config import OptimizationConfig
+
+
+class RateSchedule(Protocol):
+    """What decides the learning rate of a step; see the configurations for what each means."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Its peak."""
+
+    @property
+    def schedule(self) -> str:
+        """``cosine``, ``linear_end`` or ``constant``."""
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps of the linear rise."""
+
+    @property
+    def final_learning_rate_share(self) -> float:
+        """Share of the peak at the end."""
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
@@ -90,7 +110,7 @@ def build_optimizer(model: torch.nn.Module, config: OptimizationConfig) -> torch
     )
 
 
-def learning_rate_at(step: int, total: int, config: OptimizationConfig) -> float:
+def learning_rate_at(step: int, total: int, config: RateSchedule) -> float:
     """The learning rate of a step: linear warm-up, then constant, a half cosine, or constant with a linear end.
 
     Args:

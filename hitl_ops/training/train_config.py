@@ -95,7 +95,7 @@ class OptimizationConfig(StrictConfig):
         """The fields that can change the weights, as plain flat data (``lora.rank``)."""
         return {
             key: value
-            for key, value in _flat(self.model_dump(mode="json")).items()
+            for key, value in flat(self.model_dump(mode="json")).items()
             if key not in WITHOUT_EFFECT_ON_WEIGHTS
         }
 
@@ -147,11 +147,12 @@ def partnr_paper() -> TrainConfig:
     )
 
 
-def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested plain data as one level: ``{"a": {"b": 1}}`` becomes ``{"a.b": 1}``."""
+    level: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{key}."))
+            level.update(flat(value, f"{prefix}{key}."))
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            level[f"{prefix}{key}"] = value
+    return level

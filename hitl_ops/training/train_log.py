@@ -52,7 +52,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def plot_loss(lines: list[dict[str, Any]], path: Path) -> None:
+def plot_loss(lines: list[dict[str, Any]], path: Path, *, unit: str = "loss per weighted token, nats") -> None:
     """Draw training and validation loss over the steps, and the learning rate below, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -67,7 +67,7 @@ def plot_loss(lines: list[dict[str, Any]], path: Path) -> None:
         top.plot(steps, losses, marker="o", markersize=3, label="validation")
     if all(line["loss"] > 0 for line in lines):
         top.set_yscale("log")
-    top.set_ylabel("loss per weighted token, nats")
+    top.set_ylabel(unit)
     top.grid(alpha=0.3)
     top.legend()
     bottom.plot([line["step"] for line in lines], [line["learning_rate"] for line in lines], linewidth=1)

@@ -1,0 +1,87 @@
+"""A trained LeRobot policy as robots are served with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from hitl_ops.contracts.robot import Float32, RobotSpec, split_advantage
+from hitl_ops.records.lerobot_layout import IMAGES, STATE
+
+if TYPE_CHECKING:
+    from hitl_ops.models.action_model import ActionModel
+
+INDICATORS = {True: 1.0, False: -1.0, None: 0.0}
+"""What a policy without language is told: good, bad, nobody said."""
+_MAX_BATCH = 64
+
+
+class LeRobotPolicy:
+    """Chooses chunks of actions with a LeRobot policy; see :class:`hitl_ops.models.robot_policy.RobotPolicy`.
+
+    Args:
+        model: the policy and its pipelines.
+    """
+
+    def __init__(self, model: ActionModel) -> None:
+        self.spec: RobotSpec = model.facts.spec
+        self.max_batch = _MAX_BATCH
+        self.metadata: dict[str, Any] = {"task": model.facts.task, "conditioned": model.facts.advantage != "none"}
+        self._model = model
+
+    @classmethod
+    def load(cls, weights: Path) -> Self:
+        """Open a policy's weights, on the GPU where there is one.
+
+        Raises:
+            UserError: they are damaged.
+        """
+        import torch
+
+        from hitl_ops.models.action_model import load_action_model
+
+        return cls(load_action_model(weights, device="cuda" if torch.cuda.is_available() else "cpu"))
+
+    def infer(self, observations: Sequence[dict[str, Any]]) -> list[Float32]:
+        """See :class:`~hitl_ops.models.robot_policy.RobotPolicy`."""
+        import torch
+
+        with torch.inference_mode():
+            ready = self._model.before(self._batch(observations))
+            chunks = self._model.after(self._model.policy.predict_action_chunk(ready))
+        actions: Float32 = chunks.float().cpu().numpy()
+        return list(actions[:, : self.spec.action_horizon])
+
+    def _batch(self, observations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Observations as LeRobot's pipelines take a batch."""
+        import torch
+
+        from hitl_ops.models.action_model import ENVIRONMENT
+
+        facts = self._model.facts
+        prompts = [split_advantage(str(observation.get("prompt", ""))) for observation in observations]
+        batch: dict[str, Any] = {STATE: _stacked([one["state"] for one in observations])}
+        around = [np.asarray(one.get("environment_state", ()), np.float32) for one in observations]
+        if facts.advantage == "environment_state":
+            around = [
+                np.append(one, np.float32(INDICATORS[good])) for one, (_, good) in zip(around, prompts, strict=True)
+            ]
+        if around[0].size:
+            batch[ENVIRONMENT] = _stacked(around)
+        for camera in self.spec.cameras:
+            pictures = np.stack([np.asarray(one["images"][camera.name]) for one in observations])
+            batch[IMAGES + camera.name] = torch.from_numpy(pictures).float() / 255
+        if facts.advantage == "prompt":
+            batch["task"] = [str(one.get("prompt", "")) for one in observations]
+        else:
+            batch["task"] = [task for task, _ in prompts]
+        return batch
+
+
+def _stacked(vectors: Sequence[Any]) -> Any:
+    import torch
+
+    return torch.from_numpy(np.stack([np.asarray(vector, np.float32) for vector in vectors]))
