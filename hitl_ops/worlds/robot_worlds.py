@@ -8,10 +8,11 @@ from typing import Any, Literal, Protocol
 from hitl_ops.contracts.config import StrictConfig, parse_config
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.robot import RobotReading, RobotWorld
+from hitl_ops.worlds.aloha.world import AlohaConfig, AlohaWorld
 from hitl_ops.worlds.bimanual.world import BimanualConfig, BimanualWorld
 
-RobotWorldName = Literal["bimanual"]
-ROBOT_WORLDS: tuple[RobotWorldName, ...] = ("bimanual",)
+RobotWorldName = Literal["bimanual", "aloha"]
+ROBOT_WORLDS: tuple[RobotWorldName, ...] = ("bimanual", "aloha")
 
 
 class SoftWorld(RobotWorld, Protocol):
@@ -25,7 +26,7 @@ class SoftWorld(RobotWorld, Protocol):
         """One control step in which the motors only brake."""
 
 
-_CONFIGS: dict[RobotWorldName, type[StrictConfig]] = {"bimanual": BimanualConfig}
+_CONFIGS: dict[RobotWorldName, type[StrictConfig]] = {"bimanual": BimanualConfig, "aloha": AlohaConfig}
 
 
 def robot_world_config(name: str, options: Mapping[str, Any]) -> StrictConfig:
@@ -55,5 +56,7 @@ def make_robot_world(name: str, options: Mapping[str, Any] | None = None) -> Sof
         UserError: there is no such world, an option is unknown or wrong, or a package it needs is missing.
     """
     config = robot_world_config(name, options or {})
+    if isinstance(config, AlohaConfig):
+        return AlohaWorld(config)
     assert isinstance(config, BimanualConfig)
     return BimanualWorld(config)
