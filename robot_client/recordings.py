@@ -153,8 +153,17 @@ class Recordings:
         taken = [episode_number(file) for file in self.folder(epoch).raw.glob("episode_*")]
         return max(taken, default=-1) + 1
 
-    def begin(self, epoch: int, spec: RobotSpec, policy_id: str, *, simulated: bool) -> StationEpisodeWriter:
+    def begin(
+        self, epoch: int, spec: RobotSpec, policy_id: str, *, simulated: bool, waits: bool = False
+    ) -> StationEpisodeWriter:
         """Begin the next episode.
+
+        Args:
+            epoch: which it belongs to.
+            spec: the robot.
+            policy_id: the policy that acts.
+            simulated: whether the robot is.
+            waits: whether the robot's time stands still while the disk is waited for.
 
         Raises:
             UserError: the disk is full or the place cannot be written.
@@ -167,4 +176,5 @@ class Recordings:
             epoch,
             sim=simulated,
             jpeg_quality=self._data.jpeg_quality,
+            waits=waits,
         )

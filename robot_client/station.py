@@ -219,7 +219,11 @@ class Station:
         try:
             self._reset()
             self._recorder = parts.recordings.begin(
-                view.epoch, parts.robot.spec, link.policy.policy_id, simulated=parts.robot.simulated
+                view.epoch,
+                parts.robot.spec,
+                link.policy.policy_id,
+                simulated=parts.robot.simulated,
+                waits=parts.robot.lockstep,
             )
         except UserError as error:
             parts.screen.say(str(error), wrong=True)

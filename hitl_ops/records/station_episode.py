@@ -40,6 +40,7 @@ from hitl_ops.records.station_journal import (
 
 BACKLOG_SECONDS = 4.0
 """So far may encoding and the disk fall behind before the recording gives up."""
+_WAIT_S = 0.002
 
 
 class StationEpisodeWriter:
@@ -61,6 +62,7 @@ class StationEpisodeWriter:
         sim: whether the robot is simulated.
         jpeg_quality: of the pictures, 1 to 95.
         episode_id: never given twice; made up where it is not given.
+        waits: whether ``add`` waits for the disk where it falls behind: for a robot whose time stands still meanwhile.
 
     Raises:
         UserError: the episode or its journal exists already, or the place cannot be written.
@@ -77,6 +79,7 @@ class StationEpisodeWriter:
         sim: bool = False,
         jpeg_quality: int = 90,
         episode_id: str | None = None,
+        waits: bool = False,
     ) -> None:
         self.path = Path(path)
         if self.path.suffix != EPISODE_SUFFIX:
@@ -99,6 +102,7 @@ class StationEpisodeWriter:
             started=time.time(),
         )
         self._quality = jpeg_quality
+        self._waits = waits
         head = head_of_journal({"facts": self.facts.model_dump(), "cameras": _sizes(spec)})
         publish_bytes(self.journal, head)
         descriptor = lock_journal(self.journal)
@@ -148,7 +152,7 @@ class StationEpisodeWriter:
         *,
         environment_state: npt.ArrayLike | None = None,
     ) -> None:
-        """Take in a frame; never waits for the disk.
+        """Take in a frame; never waits for the disk, unless it was told to.
 
         Args:
             qpos: joint positions before the action, [joints].
@@ -178,6 +182,8 @@ class StationEpisodeWriter:
                 f"timestamp {timestamp} of frame {self._taken} is not after {self._last_timestamp}", "check the clock"
             )
         pictures = tuple(check_picture(images.get(camera.name), camera) for camera in self.spec.cameras)
+        while self._waits and len(self._backlog) > self.spec.frequency_hz and self._error is None:
+            time.sleep(_WAIT_S)
         with self._changed:
             if self._closing:
                 raise ValueError(f"the recording of '{self.path}' is over")

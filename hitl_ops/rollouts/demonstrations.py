@@ -150,7 +150,14 @@ def _record_one(config: DemonstrationsConfig, raw: Path, number: int, world: Sof
     expert.start(seed)
     episode_id = f"demonstration-{config.world}-{noise:g}-{config.jitter:g}-{seed}"
     writer = StationEpisodeWriter(
-        _file(raw, number), world.spec, world.task, expert.policy_id, 0, sim=True, episode_id=episode_id
+        _file(raw, number),
+        world.spec,
+        world.task,
+        expert.policy_id,
+        0,
+        sim=True,
+        episode_id=episode_id,
+        waits=True,
     )
 
     def keep(reading: RobotReading, action: Float32) -> None:
