@@ -8,6 +8,13 @@ from pydantic import Field
 
 from hitl_assets.mistakes import mistakes_named
 from hitl_assets.presets import PRESETS, PlannerPreset, PresetName, chosen_preset, collection_target
+from hitl_assets.station_presets import (
+    STATION_PRESETS,
+    STATION_WORLDS,
+    StationPreset,
+    StationPresetName,
+    chosen_station_preset,
+)
 from hitl_ops.contracts.errors import UserError
 
 
@@ -42,10 +49,7 @@ class PresetChoice(dg.ConfigurableResource):
         Raises:
             UserError: a variable holds something else.
         """
-        wanted = os.environ.get("FLYWHEEL_PRESET", "").strip() or "laptop"
-        name = next((known for known in PRESETS if known == wanted), None)
-        if name is None:
-            raise UserError(f"FLYWHEEL_PRESET '{wanted}' is unknown", f"choose one of {', '.join(PRESETS)}")
+        name = _one_of("FLYWHEEL_PRESET", tuple(PRESETS), "laptop")
         target = collection_target()
         overrides = [] if target is None else [f"collection.target={target}", f"collection.step={target}"]
         overrides += os.environ.get("FLYWHEEL_OVERRIDES", "").split()
@@ -63,3 +67,57 @@ class PresetChoice(dg.ConfigurableResource):
         """
         with mistakes_named():
             return chosen_preset(self.name, self.overrides)
+
+
+class StationPresetChoice(dg.ConfigurableResource):
+    """The same for the station program; in the launchpad it is called ``station_preset``."""
+
+    name: StationPresetName = Field(
+        default="laptop",
+        description="laptop: 2 cores, no GPU, minutes; paper: pi0-FAST at an H1-2; tiny_ci: seconds, learns nothing",
+    )
+    world: str = Field(default="", description="bimanual or aloha; empty: the preset's own")
+    overrides: list[str] = Field(
+        default=[], description="`section.key=value` laid over the preset; an unknown key is an error"
+    )
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """What a run works at that is told nothing.
+
+        ``FLYWHEEL_STATION_PRESET`` names the preset, ``FLYWHEEL_STATION_WORLD`` the world, and
+        ``FLYWHEEL_STATION_OVERRIDES`` what is to be laid over it, ``section.key=value`` between blanks.
+
+        Raises:
+            UserError: a variable holds something else.
+        """
+        name = _one_of("FLYWHEEL_STATION_PRESET", tuple(STATION_PRESETS), "laptop")
+        world = _one_of("FLYWHEEL_STATION_WORLD", ("", *STATION_WORLDS), "")
+        overrides = os.environ.get("FLYWHEEL_STATION_OVERRIDES", "").split()
+        try:
+            chosen_station_preset(name, overrides, world)
+        except UserError as error:
+            raise UserError(f"FLYWHEEL_STATION_OVERRIDES: {error.what}", error.remedy) from None
+        return cls(name=name, world=world, overrides=overrides)
+
+    def resolve(self) -> StationPreset:
+        """The configuration.
+
+        Raises:
+            dagster.Failure: an override is malformed, or its key or value is not accepted.
+        """
+        with mistakes_named():
+            return chosen_station_preset(self.name, self.overrides, self.world)
+
+
+def _one_of[NameT: str](variable: str, known: tuple[NameT, ...], usual: NameT) -> NameT:
+    """What an environment variable names.
+
+    Raises:
+        UserError: it is none of ``known``.
+    """
+    wanted = os.environ.get(variable, "").strip() or usual
+    for name in known:
+        if name == wanted:
+            return name
+    raise UserError(f"{variable} '{wanted}' is unknown", f"choose one of {', '.join(filter(None, known))}")

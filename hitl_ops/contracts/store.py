@@ -129,6 +129,11 @@ class Store:
         return self.root / program / "demo.json"
 
     @property
+    def station_incoming(self) -> Path:
+        """Where stations' episodes come in, by upload or rsync: ``<task>/epoch_<n>/raw``, manifests beside ``raw``."""
+        return self.root / "station" / "incoming"
+
+    @property
     def episodes(self) -> Path:
         """Generated episode sets, shared by all programs."""
         return self.root / "episodes"
