@@ -37,6 +37,7 @@ from flywheel.rollback import rollback
 from flywheel.rollout import rollout
 from flywheel.samples import samples
 from flywheel.serve import serve
+from flywheel.station import station
 from flywheel.train import train
 from flywheel.up import up
 from hitl_ops.contracts.errors import UserError
@@ -70,6 +71,7 @@ app.command()(promote)
 app.command()(rollback)
 app.command()(lineage)
 app.command()(serve)
+app.command()(station)
 app.command()(convert)
 app.command()(collect)
 app.command()(iterate)

@@ -75,7 +75,7 @@ def annotation_app(settings: WebSettings, *, desk: AnnotationDesk, pages: PageFi
     """
     app = FastAPI(title="Flywheel annotation", docs_url=None, redoc_url=None, openapi_url=None)
     answer_errors(app)
-    _health_route(app)
+    health_route(app)
     app.include_router(annotation_routes(desk, settings))
     if pages is not None:
         page_routes(app, pages, {"/": ANNOTATE_PAGE, "/annotate": ANNOTATE_PAGE})
@@ -87,7 +87,9 @@ def guarded(app: FastAPI, settings: WebSettings, log: AccessLog) -> ASGIApp:
     return LoggedRequests(Guard(app, allowed=settings.allow_origin, tls=settings.certificate is not None), log)
 
 
-def _health_route(app: FastAPI) -> None:
+def health_route(app: FastAPI) -> None:
+    """Have an app say that it is there."""
+
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
@@ -112,7 +114,7 @@ def _people_routes(
         state = Availability(free=free, capacity=lobby.capacity, waiting=lobby.waiting)
         return JSONResponse(state.model_dump(), 200 if free else 503, headers={"cache-control": "no-store"})
 
-    _health_route(app)
+    health_route(app)
 
     @app.websocket(WEBSOCKET_PATH)
     async def live(websocket: WebSocket) -> None:

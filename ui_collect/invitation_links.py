@@ -11,14 +11,18 @@ PROGRAM = "planner"
 _FIRST_USES: dict[Purpose, int] = {"play": 100, "annotate": 20}
 _DAYS = 30
 _PATHS: dict[Purpose, str] = {"play": "/join", "annotate": "/annotate"}
+_VERDICTS = "/verdicts"
 
 
-def invitation_link(base: str, token: str, purpose: Purpose = "play") -> str:
+def invitation_link(base: str, token: str, purpose: Purpose = "play", program: str = PROGRAM) -> str:
     """The link people open. The secret stands in the fragment, which browsers send to nobody."""
-    return f"{base.rstrip('/')}{_PATHS[purpose]}#{token}"
+    path = _PATHS[purpose] if program == PROGRAM else _VERDICTS
+    return f"{base.rstrip('/')}{path}#{token}"
 
 
-def link_at_start(labels: LabelStore, iteration: int, base: str, purpose: Purpose, people: int | None) -> str | None:
+def link_at_start(
+    labels: LabelStore, iteration: int, base: str, purpose: Purpose, people: int | None, program: str = PROGRAM
+) -> str | None:
     """The link of an invitation made when a server starts: one that was asked for, or an iteration's first.
 
     Args:
@@ -27,13 +31,14 @@ def link_at_start(labels: LabelStore, iteration: int, base: str, purpose: Purpos
         base: how they reach the server.
         purpose: what for.
         people: how many, where an invitation was asked for.
+        program: whose page it opens.
 
     Returns:
         The link, and how many it is for; None where there is an invitation already and none was asked for.
     """
-    if people is None and labels.invitations(PROGRAM, iteration, purpose):
+    if people is None and labels.invitations(program, iteration, purpose):
         return None
     uses = people or _FIRST_USES[purpose]
     until = datetime.now(UTC) + timedelta(days=_DAYS)
-    _, token = labels.create_invitation(PROGRAM, iteration, uses, until, purpose=purpose)
-    return f"{invitation_link(base, token, purpose)}   ({uses} people, {_DAYS} days)"
+    _, token = labels.create_invitation(program, iteration, uses, until, purpose=purpose)
+    return f"{invitation_link(base, token, purpose, program)}   ({uses} people, {_DAYS} days)"

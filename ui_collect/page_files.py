@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import mimetypes
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,12 +37,15 @@ class PageFiles:
     Args:
         folder: what the pages' build wrote.
         needed: the page that must be among them.
+        more: further files, by their path in the URL.
 
     Raises:
         UserError: the pages are not built.
     """
 
-    def __init__(self, folder: Path = PAGE_FOLDER, *, needed: str = INDEX_PAGE) -> None:
+    def __init__(
+        self, folder: Path = PAGE_FOLDER, *, needed: str = INDEX_PAGE, more: Mapping[str, Path] | None = None
+    ) -> None:
         if not (folder / needed.removeprefix("/")).is_file():
             use = "play" if needed == INDEX_PAGE else "annotate"
             raise UserError(
@@ -52,7 +56,7 @@ class PageFiles:
             f"/{file.relative_to(folder).as_posix()}": _read(file, folder)
             for file in sorted(folder.rglob("*"))
             if file.is_file()
-        }
+        } | {path: _read(file, file.parent) for path, file in (more or {}).items()}
 
     def answer(self, request: Request, path: str | None = None) -> Response | None:
         """The file at ``path``, by default the request's; None where there is none."""

@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -26,13 +27,17 @@ _STOP_WITHIN_S = 5
 
 
 @contextlib.contextmanager
-def only_server(store: Store) -> Iterator[None]:
+def only_server(store: Store, folder: Path | None = None) -> Iterator[None]:
     """Keep a second server away from the same root; the lock goes with the process.
+
+    Args:
+        store: the root.
+        folder: where the lock lies, by default with what is collected; each kind of server has one.
 
     Raises:
         UserError: there is one.
     """
-    file = store.collection / "server.lock"
+    file = (folder or store.collection) / "server.lock"
     with disk_errors_named(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = file.open("a")
@@ -40,9 +45,9 @@ def only_server(store: Store) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            too = "; what collects serves the annotation page too" if folder is None else ""
             raise UserError(
-                f"another server collects into '{store.root}'",
-                "stop it, or name another --root; what collects serves the annotation page too",
+                f"another server collects into '{store.root}'", f"stop it, or name another --root{too}"
             ) from None
         yield
 

@@ -123,6 +123,18 @@ class LabelLog(LabelDatabase):
             record = session.get(LabelRecord, label_id)
             return None if record is None else Label.model_validate(record)
 
+    def standing_label(self, kind: LabelKind, target: str) -> Label | None:
+        """The last label of a kind about one thing, whose place no other has taken; ``None`` where there is none."""
+        newest = (
+            select(LabelRecord)
+            .where(LabelRecord.kind == kind, LabelRecord.target == target)
+            .order_by(LabelRecord.id.desc())
+            .limit(1)
+        )
+        with self._transaction() as session:
+            record = session.scalars(newest).one_or_none()
+            return None if record is None else Label.model_validate(record)
+
     def labels(
         self,
         kind: LabelKind | None = None,

@@ -2,7 +2,7 @@
 
 ``GET  /upload/<task>/<epoch>/<episode>?sha256=…&bytes=…`` answers ``{"have": n, "complete": bool}``;
 ``PUT`` of a piece to the same address with ``&offset=n`` answers alike; ``POST /upload/<task>/<epoch>/finished`` with
-the manifest has the server check every file against it. The server's half is ``ui_collect/station_upload.py``.
+the manifest has the server check every file against it. The server's half is ``ui_collect/station/routes.py``.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def upload_server(incoming: IncomingEpisodes) -> Iterator[str]:
 
 
 class UploadProcess:
-    """``python -m ui_collect.station`` on a port that stays the same when it is started again.
+    """``flywheel station`` on a port that stays the same when it is started again.
 
     Args:
         home: the store's root.
@@ -68,12 +68,12 @@ class UploadProcess:
         log = self.home / f"uploads-{time.monotonic_ns()}.txt"
         with log.open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "ui_collect.station", "--root", str(self.home), "--port", str(self.port)],
+                [sys.executable, "-m", "flywheel", "station", "--root", str(self.home), "--port", str(self.port)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while "files" not in log.read_text():
             assert self.process.poll() is None, log.read_text()
             assert time.monotonic() < deadline

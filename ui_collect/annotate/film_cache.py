@@ -53,7 +53,7 @@ class FilmCache:
         publish_bytes(film_file, gzip.compress(film, compresslevel=6, mtime=0))
         # The play last: whoever finds it finds the film.
         publish_bytes(play_file, gzip.compress(play.model_dump_json().encode(), compresslevel=6, mtime=0))
-        self._trim(spared=play.play_id)
+        let_go_of_oldest(self.folder, self.most_bytes, spared=play.play_id)
 
     def holds(self, play_id: str) -> bool:
         """Whether a play and its film are there; they then stay for a while."""
@@ -88,17 +88,25 @@ class FilmCache:
                 file.unlink(missing_ok=True)
             raise FileNotFoundError(files[1]) from None
 
-    def _trim(self, spared: str) -> None:
-        files = []
-        for file in self.folder.iterdir():
-            if TEMPORARY_MARK not in file.name:
-                with contextlib.suppress(FileNotFoundError):
-                    status = file.stat()
-                    files.append((status.st_mtime_ns, file, status.st_size))
-        total = sum(size for _, _, size in files)
-        for _, file, size in sorted(files):
-            if total <= self.most_bytes:
-                return
-            if not file.name.startswith(spared):
-                file.unlink(missing_ok=True)
-                total -= size
+
+def let_go_of_oldest(folder: Path, most_bytes: int, spared: str) -> None:
+    """Remove files of a folder, those not looked at longest first, until the rest comes to ``most_bytes``.
+
+    Args:
+        folder: whose files; those being written are left alone.
+        most_bytes: what may stay.
+        spared: files whose names begin so stay in any case.
+    """
+    files = []
+    for file in folder.iterdir():
+        if TEMPORARY_MARK not in file.name:
+            with contextlib.suppress(FileNotFoundError):
+                status = file.stat()
+                files.append((status.st_mtime_ns, file, status.st_size))
+    total = sum(size for _, _, size in files)
+    for _, file, size in sorted(files):
+        if total <= most_bytes:
+            return
+        if not file.name.startswith(spared):
+            file.unlink(missing_ok=True)
+            total -= size

@@ -26,14 +26,12 @@ from hitl_ops.serving.child_process import end_with_parent
 from hitl_ops.serving.wire import MessageBuffer, WireError, pack
 from ui_collect.annotate.film_cache import FilmCache
 from ui_collect.annotate.reviewed_play import play_again
+from ui_collect.background_films import Outcome
 from ui_collect.simulation.messages import Stop
 
 _CHUNK = 2**16
 _NICE = 5
 _ID = "^[0-9a-f]{16}$"
-
-Outcome = Literal["made", "damaged", "unwritten"]
-"""Of a film: it lies in the cache; the play's record cannot be shown; the cache cannot be written."""
 
 
 class MakeFilm(BaseModel):

@@ -1,4 +1,4 @@
-"""The upload server alone: where stations' episodes come in while nobody needs a page."""
+"""The station's server: takes episodes in from stations, and shows them to people who say good or bad."""
 
 from __future__ import annotations
 
@@ -7,35 +7,57 @@ import contextlib
 import hmac
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
 from fastapi import FastAPI
-from pydantic import Field
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hitl_ops.contracts.store import Store
+from hitl_ops.labels.label_store import LabelStore
+from hitl_ops.labels.station_verdicts import PROGRAM
 from hitl_ops.labels.tokens import hash_token
 from ui_collect.access_log import AccessLog, LoggedRequests
 from ui_collect.admin_access import read_or_make_admin_token
+from ui_collect.app import guarded, health_route, page_routes
 from ui_collect.app_errors import answer_errors
+from ui_collect.invitation_links import link_at_start
+from ui_collect.page_files import PageFiles
+from ui_collect.station.desk import VerdictDesk
 from ui_collect.station.incoming import IncomingEpisodes
-from ui_collect.station.routes import upload_routes
-from ui_collect.web_process import listening, serve_app, tls_context, url_of
-from ui_collect.web_settings import WebSettings
+from ui_collect.station.recordings import Recordings
+from ui_collect.station.routes import PREFIX, upload_routes
+from ui_collect.station.settings import StationSettings
+from ui_collect.station.verdict_routes import verdict_routes
+from ui_collect.web_process import listening, only_server, serve_app, tls_context, url_of
 
-PROGRAM = "station"
+PAGE = "/verdicts.html"
+_PAGE_FOLDER = Path(__file__).parent / "page"
+# What the built pages look like, so that this one looks alike without being built.
+_PAGES = Path(__file__).parents[1] / "pages"
+_SHARED = {
+    "/mark.svg": _PAGES / "public" / "mark.svg",
+    **{f"/{name}": _PAGES / "src" / "style" / name for name in ("base.css", "controls.css", "cards.css")},
+}
 
 
-class UploadSettings(WebSettings):
-    """The upload server."""
+@dataclass(frozen=True)
+class StartOptions:
+    """What a start does beside serving.
 
-    port: int = Field(default=8090, ge=0, le=65_535, description="port to listen on; 0 takes a free one")
+    Attributes:
+        new_token: make a new upload token; the old one opens nothing any more.
+        invite: make an invitation to the verdict page for so many people.
+    """
+
+    new_token: bool = False
+    invite: int | None = None
 
 
 def incoming_folder(store: Store) -> Path:
     """Where stations' episodes come in; also what a station's rsync target should be."""
-    return store.root / PROGRAM / "incoming"
+    return store.station_incoming
 
 
 def token_check(token_hash: str) -> Callable[[str], bool]:
@@ -44,7 +66,7 @@ def token_check(token_hash: str) -> Callable[[str], bool]:
 
 
 def upload_app(incoming: IncomingEpisodes, token_hash: str, log: AccessLog) -> ASGIApp:
-    """The app.
+    """What stations talk to.
 
     Args:
         incoming: where episodes go.
@@ -53,53 +75,82 @@ def upload_app(incoming: IncomingEpisodes, token_hash: str, log: AccessLog) -> A
     """
     app = FastAPI(title="Flywheel station uploads", docs_url=None, redoc_url=None, openapi_url=None)
     answer_errors(app)
-
-    @app.get("/health")
-    async def health() -> dict[str, str]:
-        return {"status": "ok"}
-
+    health_route(app)
     app.include_router(upload_routes(incoming, token_check(token_hash)))
     return LoggedRequests(app, log)
 
 
-def serve_uploads(settings: UploadSettings, store: Store, *, new_token: bool = False) -> int:
-    """Serve uploads until SIGINT or SIGTERM.
+def verdict_app(settings: StationSettings, desk: VerdictDesk, log: AccessLog) -> ASGIApp:
+    """What people open, behind what every request of a page passes first.
+
+    Args:
+        settings: the server's.
+        desk: where people look at episodes.
+        log: where requests are noted.
+    """
+    app = FastAPI(title="Flywheel verdicts", docs_url=None, redoc_url=None, openapi_url=None)
+    answer_errors(app)
+    health_route(app)
+    app.include_router(verdict_routes(desk, settings))
+    page_routes(app, PageFiles(_PAGE_FOLDER, needed=PAGE, more=_SHARED), {"/": PAGE, "/verdicts": PAGE})
+    return guarded(app, settings, log)
+
+
+def station_app(uploads: ASGIApp, verdicts: ASGIApp) -> ASGIApp:
+    """Both in one. Pieces of episodes are larger than anything a page sends, and come with a token of their own."""
+
+    async def either(scope: Scope, receive: Receive, send: Send) -> None:
+        await (uploads if scope.get("path", "").startswith(f"{PREFIX}/") else verdicts)(scope, receive, send)
+
+    return either
+
+
+def serve_station(settings: StationSettings, store: Store, options: StartOptions) -> int:
+    """Serve uploads and the verdict page until SIGINT or SIGTERM.
 
     Args:
         settings: the server's.
         store: where everything is kept.
-        new_token: make a new token; the old one opens nothing any more.
+        options: what else is to be done.
 
     Returns:
         The exit code.
 
     Raises:
-        UserError: the port is taken, the certificate is not usable, or the root cannot be written.
+        UserError: the port is taken, the certificate is not usable, the root cannot be written, the label store cannot
+            be opened, or another server serves this root.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     context = tls_context(settings)
-    with contextlib.closing(listening(settings)) as listener:
-        folder = store.root / PROGRAM
-        token_hash, token = read_or_make_admin_token(folder / "upload-token.json", renew=new_token)
+    folder = store.root / PROGRAM
+    with only_server(store, folder), contextlib.closing(listening(settings)) as listener:
+        token_hash, token = read_or_make_admin_token(folder / "upload-token.json", renew=options.new_token)
         incoming = IncomingEpisodes(incoming_folder(store))
         incoming.sweep()
+        labels = LabelStore.open(settings.labels_url or store.labels_url)
+        url = url_of(settings, listener, tls=context is not None)
+        link = link_at_start(labels, settings.iteration, url, "annotate", options.invite, PROGRAM)
         lines = [
-            f"uploads       {url_of(settings, listener, tls=context is not None)}",
+            f"uploads       {url}",
             f"token         {token or 'as before; make a new one with --new-token'}",
+            f"verdicts      {link or f'{url}/verdicts  by invitation; make one with --invite 2'}",
             f"files         {incoming.base}",
         ]
         print("\n" + "\n".join(f"  {line}" for line in lines) + "\n  Ctrl+C stops; all is kept\n", flush=True)
-        log = AccessLog(folder / "uploads.jsonl")
+        desk = VerdictDesk(store, settings.annotation, labels, Recordings(incoming.base))
+        log = AccessLog(folder / "requests.jsonl")
+        app = station_app(upload_app(incoming, token_hash, log), verdict_app(settings, desk, log))
 
         @contextlib.asynccontextmanager
         async def running() -> AsyncIterator[None]:
             try:
                 yield
             finally:
+                await desk.stop()
                 await asyncio.to_thread(log.close)
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve_app(upload_app(incoming, token_hash, log), settings, listener, context, running()))
+            runner.run(serve_app(app, settings, listener, context, running()))
     print("stopped; all is kept", flush=True)
     return 0

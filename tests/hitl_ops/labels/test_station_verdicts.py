@@ -39,6 +39,8 @@ def test_the_last_word_counts_whoever_says_it(store: LabelStore) -> None:
     say(store, "c", "exclude", "k3")
     later = say(store, "a", "bad", "k1", by="lee")
     assert later.supersedes == first.id
+    assert store.standing_label("verdict", episode_target("a")) == later
+    assert store.standing_label("verdict", episode_target("z")) is None
     assert station_verdicts(store) == ({"a": "bad", "b": "good"}, {"c"})
 
     say(store, "b", "exclude", "k4")

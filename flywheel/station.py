@@ -1,0 +1,66 @@
+"""``flywheel station``: where episodes of stations come in, and where people say afterwards how they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flywheel.configuration import ConfigOption, SetOption
+
+
+def station(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; this machine only by default.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 8090]")] = None,
+    certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain (PEM), with --key.")] = None,
+    key: Annotated[Path | None, typer.Option(help="TLS private key (PEM), with --certificate.")] = None,
+    allow_origin: Annotated[
+        list[str], typer.Option(help="Another origin that may use the server, e.g. a proxy's. Repeatable.")
+    ] = [],  # noqa: B006  # Typer makes a new list for every call
+    public_url: Annotated[str | None, typer.Option(help="How people reach the server, for invitation links.")] = None,
+    labels_url: Annotated[
+        str | None, typer.Option(help="Label store: a SQLAlchemy URL. [default: SQLite in the root]")
+    ] = None,
+    target: Annotated[int | None, typer.Option(help="Episodes to be judged, shown to people. [default: 0]")] = None,
+    invite: Annotated[
+        int | None, typer.Option(min=1, help="Make an invitation for so many people and print its link.")
+    ] = None,
+    new_token: Annotated[
+        bool, typer.Option("--new-token", help="Make a new upload token; the old one opens nothing any more.")
+    ] = False,
+    root: Annotated[
+        Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
+    ] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = [],  # noqa: B006
+) -> int:
+    """Take episodes in from stations, and serve the page on which people say good or bad of them, until Ctrl+C.
+
+    Stations upload with the token that the first start prints, and their data.upload.url points here. People come in
+    by the link it prints.
+    """
+    from flywheel.configuration import resolve_config
+    from hitl_ops.contracts.store import Store
+    from ui_collect.station.server import StartOptions, serve_station
+    from ui_collect.station.settings import StationSettings
+
+    settings = resolve_config(
+        StationSettings,
+        {"": StationSettings()},
+        preset="",
+        file=config,
+        overrides=overrides,
+        options={
+            "host": host,
+            "port": port,
+            "certificate": str(certificate) if certificate else None,
+            "key": str(key) if key else None,
+            "allow_origin": tuple(allow_origin) or None,
+            "public_url": public_url,
+            "labels_url": labels_url,
+            "annotation.target": target,
+        },
+    ).checked()
+    store = Store.at(root) if root else Store.from_environment()
+    return serve_station(settings, store, StartOptions(new_token=new_token, invite=invite))

@@ -1,0 +1,109 @@
+"""Bodies of the verdict page's requests and answers; every text and number in them is bounded."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from hitl_ops.labels.station_verdicts import SaidOfEpisode
+from hitl_ops.records.station_hdf5 import Verdict
+from ui_collect.annotate.messages import Name, Seconds
+from ui_collect.protocol import Message
+from ui_collect.text_input import Key, Token
+
+PREFIX = "/api/verdicts"
+
+EpisodeKey = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
+
+
+# --- page → server --------------------------------------------------------------------------------------------
+
+
+class JoinRequest(Message):
+    """Body of ``POST join``."""
+
+    token: Token = Field(description="from the fragment of the invitation link")
+    name: Name = Field(description="what others are to call one")
+
+
+class HereRequest(Message):
+    """Body of ``POST episodes/{key}/here``."""
+
+    seconds: float = Field(ge=0, le=3600, allow_inf_nan=False, description="of attention since the last one")
+
+
+class VerdictRequest(Message):
+    """Body of ``POST labels``."""
+
+    key: Key
+    episode: EpisodeKey
+    said: SaidOfEpisode
+    seconds: Seconds = Field(description="of attention this took")
+    seen: int = Field(ge=0, description="the label that stood when it was said, as far as the page knew; 0: none")
+
+
+# --- server → page --------------------------------------------------------------------------------------------
+
+
+class JoinAnswer(Message):
+    """Answer of ``POST join``; the same token is set as a cookie."""
+
+    token: str
+    id: str
+    name: str
+
+
+class MeAnswer(Message):
+    """Answer of ``GET me``."""
+
+    id: str
+    name: str
+    target: int = Field(description="episodes that are to be judged; 0: nobody said")
+
+
+class EpisodeState(Message):
+    """What is said of an episode now."""
+
+    label: int = Field(description="the label that stands; 0: nobody said anything afterwards")
+    said: SaidOfEpisode | None
+    by: str | None = Field(description="who said it")
+    mine: bool
+    verdict: Verdict | None = Field(description="what counts: what was said afterwards, else what the station said")
+    excluded: bool
+
+
+class EpisodeItem(EpisodeState):
+    """An episode in the list."""
+
+    key: str
+    task: str
+    epoch: int
+    number: int
+    file: str
+    station: Verdict | None
+    success: bool | None = Field(description="the simulator's truth, where it is known")
+    aborted: str | None = Field(description="why it was not finished; null where it was")
+    policy: str
+    seconds: float
+    cameras: list[str]
+    looked_at_by: str | None = Field(description="somebody else who has it open now")
+
+
+class ListAnswer(Message):
+    """Answer of ``GET episodes``: those without a verdict first, then by epoch."""
+
+    episodes: list[EpisodeItem]
+
+
+class HereAnswer(Message):
+    """Answer of ``POST episodes/{key}/here``."""
+
+    looked_at_by: str | None
+    lease_s: float
+
+
+class VerdictAnswer(EpisodeState):
+    """Answer of ``POST labels``."""
+
+    kept: int = Field(description="number of the label that was kept")

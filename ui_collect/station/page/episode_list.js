@@ -1,0 +1,141 @@
+// The list of episodes. Its order stays as it was when the filter was chosen, so that arrow keys lead somewhere known:
+// what got a verdict meanwhile stays where it is, what is new comes last.
+
+import { address } from "./api.js";
+
+export const filters = {
+  unlabelled: (item) => item.verdict === null && !item.excluded,
+  all: () => true,
+  bad: (item) => item.verdict === "bad" && !item.excluded,
+  good: (item) => item.verdict === "good" && !item.excluded,
+};
+
+export class EpisodeList {
+  constructor(place, chosen) {
+    this.place = place;
+    this.chosen = chosen;
+    this.items = new Map();
+    this.order = [];
+    this.rows = new Map();
+    this.filter = "unlabelled";
+    this.marked = null;
+  }
+
+  take(items) {
+    const kept = new Map(items.map((item) => [item.key, item]));
+    for (const [key, item] of kept) this.items.set(key, Object.assign(this.items.get(key) ?? {}, item));
+    for (const key of [...this.items.keys()]) if (!kept.has(key)) this.items.delete(key);
+    // The server's order: without a verdict first, then by epoch.
+    this.sorted = items.map((item) => item.key);
+    this.refresh();
+    for (const key of this.order) this.tell(this.items.get(key));
+  }
+
+  refresh() {
+    const fits = filters[this.filter];
+    const there = this.order.filter((key) => this.items.has(key));
+    const known = new Set(there);
+    this.order = [...there, ...this.sorted.filter((key) => !known.has(key) && fits(this.items.get(key)))];
+    const rows = this.order.map((key) => this.row(key));
+    if (rows.length !== this.place.children.length || rows.some((row, n) => row !== this.place.children[n])) {
+      this.place.replaceChildren(...rows);
+    }
+    this.mark(this.marked);
+  }
+
+  include(key) {
+    if (this.order.includes(key) || !this.items.has(key)) return;
+    this.order.push(key);
+    this.place.append(this.row(key));
+  }
+
+  first() {
+    const fitting = this.order.filter((key) => filters[this.filter](this.items.get(key)));
+    return fitting.find((key) => this.items.get(key).looked_at_by === null) ?? fitting[0] ?? null;
+  }
+
+  // One without a verdict that nobody else looks at.
+  free() {
+    const open = this.order.map((key) => this.items.get(key)).filter(filters.unlabelled);
+    return open.find((item) => item.looked_at_by === null)?.key ?? null;
+  }
+
+  beside(key, step) {
+    return this.order[this.order.indexOf(key) + step] ?? null;
+  }
+
+  // What to look at after a verdict: the next without one that nobody else looks at, otherwise simply the next.
+  after(key) {
+    const place = this.order.indexOf(key);
+    const around = [...this.order.slice(place + 1), ...this.order.slice(0, place)];
+    const open = around.filter((other) => filters.unlabelled(this.items.get(other)));
+    const free = open.find((other) => this.items.get(other).looked_at_by === null) ?? open[0];
+    return free ?? (this.filter === "unlabelled" ? null : this.beside(key, 1));
+  }
+
+  counts() {
+    const all = [...this.items.values()];
+    return Object.fromEntries(Object.entries(filters).map(([which, fits]) => [which, all.filter(fits).length]));
+  }
+
+  mark(key) {
+    this.marked = key;
+    for (const [other, row] of this.rows) {
+      if (other === key) row.firstElementChild.setAttribute("aria-current", "true");
+      else row.firstElementChild.removeAttribute("aria-current");
+    }
+    if (key !== null) this.rows.get(key)?.scrollIntoView({ block: "nearest" });
+  }
+
+  row(key) {
+    let row = this.rows.get(key);
+    if (row !== undefined) return row;
+    const item = this.items.get(key);
+    row = document.createElement("li");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "row";
+    button.tabIndex = -1;
+    button.addEventListener("click", () => this.chosen(key));
+    let picture = document.createElement("span");
+    picture.className = "no-picture";
+    picture.textContent = "no video";
+    if (item.cameras.length > 0) {
+      picture = document.createElement("img");
+      picture.loading = "lazy";
+      picture.alt = "";
+      picture.src = address(`episodes/${key}/poster`);
+    }
+    const name = document.createElement("b");
+    name.textContent = `Episode ${item.number}`;
+    const more = document.createElement("small");
+    more.textContent = `epoch ${item.epoch} · ${item.seconds.toFixed(0)} s`;
+    const chips = document.createElement("span");
+    chips.className = "chips";
+    button.append(picture, name, more, chips);
+    row.append(button);
+    this.rows.set(key, row);
+    this.tell(item);
+    return row;
+  }
+
+  // Say in an episode's row what is said of it now.
+  tell(item) {
+    const chips = this.rows.get(item.key)?.querySelector(".chips");
+    if (!chips) return;
+    const told = [];
+    if (item.excluded) told.push(["not used", ""]);
+    else if (item.verdict !== null) told.push([item.verdict, item.verdict === "good" ? "good" : "wrong"]);
+    if (item.said === null && item.verdict !== null) told.push(["station", ""]);
+    if (item.aborted !== null) told.push(["aborted", "bad"]);
+    if (item.looked_at_by !== null) told.push([item.looked_at_by, "taken"]);
+    chips.replaceChildren(
+      ...told.map(([text, kind]) => {
+        const element = document.createElement("span");
+        element.className = `chip ${kind}`;
+        element.textContent = text;
+        return element;
+      }),
+    );
+  }
+}
