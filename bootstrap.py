@@ -202,12 +202,16 @@ def install_system_libraries() -> None:
 
 
 def install_test_programs() -> None:
-    """The browser and the database that tests run for real; tests that lack theirs say so and are skipped."""
+    """What tests run for real: a browser, a database, rsync over SSH; tests that lack theirs say so and are skipped."""
     missing = {}
     if not (shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")):
         missing["chromium"] = "the pages are not tested"
     if not (shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))):
         missing["postgresql"] = "the label store is tested on SQLite alone"
+    if not shutil.which("rsync"):
+        missing["rsync"] = "sending episodes by rsync is not tested"
+    if not (shutil.which("sshd") or Path("/usr/sbin/sshd").exists()):
+        missing["openssh-server"] = "sending episodes over SSH is not tested"
     install_with_apt(missing)
 
 

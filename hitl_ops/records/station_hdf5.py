@@ -245,8 +245,16 @@ def read_pictures(path: str | Path, camera: str) -> Iterator[npt.NDArray[np.uint
 
 
 def list_station_episodes(folder: str | Path) -> list[Path]:
-    """The finished episodes in a folder and the folders below it, in the order of their numbers."""
-    found = [path for path in Path(folder).rglob(f"*{EPISODE_SUFFIX}") if path.is_file()]
+    """The finished episodes in a folder and the folders below it, in the order of their numbers.
+
+    Hidden ones are not finished: rsync keeps what has come halfway in a hidden folder, under the episode's own name.
+    """
+    root = Path(folder)
+    found = [
+        path
+        for path in root.rglob(f"*{EPISODE_SUFFIX}")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    ]
     return sorted(found, key=_natural)
 
 

@@ -32,13 +32,17 @@ class Rsync:
         names = [str(inside / episode.name) for episode in manifest.episodes]
         count = len(names)
         say(f"sending {count} episodes to {self._settings.target}")
-        # Whole files appear under their names only, and a transfer that was cut goes on where it stopped.
-        self._run(["--times", "--partial-dir=.rsync-partial"], folder.base, names, stopped)
+        # Only whole files appear under their names, never over another one; a transfer that was cut goes on where it
+        # stopped.
+        self._run(["--times", "--ignore-existing", "--partial-dir=.rsync-partial"], folder.base, names, stopped)
         say("the server compares checksums")
         differing = self._run(["--dry-run", "--checksum", "--out-format=%n"], folder.base, names, stopped).split("\n")
         wrong = [line for line in differing if line.endswith(".hdf5")]
         if wrong:
-            raise SyncFailed(f"{len(wrong)} of {count} episodes differ on the server ({wrong[0]})", "it is sent again")
+            raise SyncFailed(
+                f"{len(wrong)} of {count} episodes are there with other content ({shown(wrong[0])})",
+                "give each station a name of its own (data.station); if that one is damaged, remove it on the server",
+            )
         with tempfile.TemporaryDirectory() as scratch:
             there = EpochFolder(Path(scratch), folder.task, folder.epoch)
             file = publish_manifest(there, manifest)

@@ -13,7 +13,6 @@ from hitl_ops.contracts.station_epoch import (
     EpochFolder,
     EpochManifest,
     episode_files,
-    make_manifest,
     missing_of,
     read_manifest,
 )
@@ -21,8 +20,6 @@ from hitl_ops.records.station_hdf5 import read_station_episode, read_station_fac
 from robot_client.people import SimulatedPerson
 from robot_client.recordings import Recordings
 from robot_client.states import State
-from robot_client.station_config import RsyncSection
-from robot_client.sync.rsync import Rsync
 from robot_client.sync.sending import Say, SyncFailed
 from tests.support.openpi_server import EMPTY_METADATA, OpenpiServer, metadata, openpi_server
 from tests.support.station_recordings import record
@@ -241,29 +238,3 @@ def test_labels_that_are_given_later_are_not_asked_for(tmp_path: Path, server: O
     assert run.run() == 0
     facts = read_station_facts(run.episodes[0])
     assert (facts.status, facts.verdict) == ("complete", None)
-
-
-def test_rsync_sends_verifies_and_notes_last(tmp_path: Path) -> None:
-    if shutil.which("rsync") is None:
-        pytest.skip("rsync is not installed here")
-    here = EpochFolder(tmp_path / "here", "lift_lid", 0)
-    there = EpochFolder(tmp_path / "there", "lift_lid", 0)
-    there.base.mkdir()
-    record(here.episode(0))
-    record(here.episode(1))
-    manifest = make_manifest(here)
-    said: list[str] = []
-    Rsync(RsyncSection(enabled=True, target=str(there.base))).send(here, manifest, said.append, lambda: False)
-    assert missing_of(there, manifest) == []
-    assert read_manifest(there.manifest()) == manifest
-    assert said[-1] == "2 episodes verified on the server"
-
-
-def test_rsync_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = EpochFolder(tmp_path / "here", "lift_lid", 0)
-    record(here.episode(0))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SyncFailed, match=r"rsync is not installed: install it, or use data\.upload"):
-        Rsync(RsyncSection(enabled=True, target=str(tmp_path))).send(
-            here, make_manifest(here), lambda _words: None, lambda: False
-        )

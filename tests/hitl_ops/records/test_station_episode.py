@@ -64,6 +64,17 @@ def test_a_plain_hdf5_reader_finds_the_aloha_convention(tmp_path: Path) -> None:
         assert (file.attrs["fps"], file.attrs["task"], file.attrs["advantage"]) == (50.0, TASK, False)
 
 
+def test_what_came_halfway_is_no_episode(tmp_path: Path) -> None:
+    whole = record(tmp_path / "epoch_0" / "raw" / "episode_10.hdf5", 3)
+    first = record(tmp_path / "epoch_0" / "raw" / "episode_9.hdf5", 3)
+    half = whole.parent / ".rsync-partial" / "episode_11.hdf5"
+    half.parent.mkdir()
+    half.write_bytes(whole.read_bytes()[:900])
+    assert list_station_episodes(tmp_path) == [first, whole]
+    # Wherever the folder itself lies.
+    assert list_station_episodes(shutil.copytree(whole.parent, tmp_path / ".kept" / "raw")) != []
+
+
 @pytest.mark.parametrize("padded", [True, False])
 def test_files_of_others_are_read(tmp_path: Path, padded: bool) -> None:
     path = tmp_path / "episode_7.hdf5"
