@@ -67,8 +67,7 @@ class VerdictDesk:
 
     async def stop(self) -> None:
         """End what makes videos, and the threads."""
-        for videos in self._videos.values():
-            await videos.stop()
+        await asyncio.gather(*(videos.stop() for videos in self._videos.values()))
         await asyncio.to_thread(self.calls.close)
 
     async def join(self, token: str, name: str) -> JoinAnswer:

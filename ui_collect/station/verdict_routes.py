@@ -7,7 +7,7 @@ token as ``Authorization: Bearer``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -50,7 +50,8 @@ def verdict_routes(desk: VerdictDesk, settings: WebSettings) -> APIRouter:
         settings: the server's.
     """
     router = APIRouter(prefix=PREFIX)
-    known = Depends(_who(desk))
+    known = _who(desk)
+    me_known = Depends(known)
     joins = AddressLimit(settings.joins_per_s, settings.join_burst)
 
     @router.post("/join")
@@ -70,11 +71,15 @@ def verdict_routes(desk: VerdictDesk, settings: WebSettings) -> APIRouter:
         return answer
 
     @router.get("/me")
-    async def who_am_i(me: Annotator = known) -> MeAnswer:
+    async def who_am_i(request: Request) -> MeAnswer | None:
+        # A browser that nobody has joined with asks as well, and that is no error.
+        if COOKIE not in request.cookies and "authorization" not in request.headers:
+            return None
+        me = await known(request)
         return MeAnswer(id=me.id, name=me.display_name, target=desk.settings.target)
 
     @router.get("/episodes")
-    async def episodes(request: Request, me: Annotator = known) -> Response:
+    async def episodes(request: Request, me: Annotator = me_known) -> Response:
         content = (await desk.listed(me)).model_dump_json().encode()
         tag = f'"{hashlib.sha256(content).hexdigest()[:24]}"'
         # Asked for every few seconds, and hardly ever different.
@@ -83,19 +88,19 @@ def verdict_routes(desk: VerdictDesk, settings: WebSettings) -> APIRouter:
         return Response(content, media_type="application/json", headers={**_OWN, "etag": tag})
 
     @router.post("/episodes/{key}/here")
-    async def here(key: KeyPath, body: HereRequest, me: Annotator = known) -> HereAnswer:
+    async def here(key: KeyPath, body: HereRequest, me: Annotator = me_known) -> HereAnswer:
         return await desk.here(me, key, body.seconds)
 
     @router.get("/episodes/{key}/video")
-    async def video(key: KeyPath, _me: Annotator = known) -> Response:
+    async def video(key: KeyPath, _me: Annotator = me_known) -> Response:
         return FileResponse(await desk.file(key, "video"), media_type="video/mp4", headers=_OWN)
 
     @router.get("/episodes/{key}/poster")
-    async def poster(key: KeyPath, _me: Annotator = known) -> Response:
+    async def poster(key: KeyPath, _me: Annotator = me_known) -> Response:
         return FileResponse(await desk.file(key, "poster"), media_type="image/jpeg", headers=_MEDIA)
 
     @router.get("/episodes/{key}/curves")
-    async def curves(key: KeyPath, _me: Annotator = known) -> Response:
+    async def curves(key: KeyPath, _me: Annotator = me_known) -> Response:
         try:
             found = await desk.curves(key)
         except UserError:
@@ -103,13 +108,13 @@ def verdict_routes(desk: VerdictDesk, settings: WebSettings) -> APIRouter:
         return Response(found.model_dump_json(), media_type="application/json", headers=_OWN)
 
     @router.post("/labels")
-    async def say(body: VerdictRequest, me: Annotator = known) -> VerdictAnswer:
+    async def say(body: VerdictRequest, me: Annotator = me_known) -> VerdictAnswer:
         return await desk.say(me, body)
 
     return router
 
 
-def _who(desk: VerdictDesk) -> Callable[[Request], object]:
+def _who(desk: VerdictDesk) -> Callable[[Request], Awaitable[Annotator]]:
     """Tells who asks, and refuses whoever is unknown or asks too often."""
     strangers = AddressLimit(_BAD_TOKENS_PER_S, _BAD_TOKEN_BURST)
     requests = AddressLimit(desk.settings.requests_per_s, desk.settings.request_burst)

@@ -3,6 +3,8 @@
 
 import { address } from "./api.js";
 
+const MARGIN = 12;
+
 export const filters = {
   unlabelled: (item) => item.verdict === null && !item.excluded,
   all: () => true,
@@ -17,6 +19,7 @@ export class EpisodeList {
     this.items = new Map();
     this.order = [];
     this.rows = new Map();
+    this.sorted = [];
     this.filter = "unlabelled";
     this.marked = null;
   }
@@ -29,6 +32,14 @@ export class EpisodeList {
     this.sorted = items.map((item) => item.key);
     this.refresh();
     for (const key of this.order) this.tell(this.items.get(key));
+  }
+
+  choose(filter) {
+    this.filter = filter;
+    this.order = [];
+    const judged = (key) => Number(!filters.unlabelled(this.items.get(key)));
+    this.sorted.sort((a, b) => judged(a) - judged(b) || this.items.get(a).epoch - this.items.get(b).epoch);
+    this.refresh();
   }
 
   refresh() {
@@ -84,7 +95,17 @@ export class EpisodeList {
       if (other === key) row.firstElementChild.setAttribute("aria-current", "true");
       else row.firstElementChild.removeAttribute("aria-current");
     }
-    if (key !== null) this.rows.get(key)?.scrollIntoView({ block: "nearest" });
+    const row = this.rows.get(key);
+    if (row !== undefined) this.bringIntoView(row);
+  }
+
+  // Within the list alone: on a phone, where the list is part of the page, nothing shall jump.
+  bringIntoView(row) {
+    const pane = this.place.parentElement;
+    if (pane.scrollHeight <= pane.clientHeight) return;
+    const [seen, its] = [pane.getBoundingClientRect(), row.getBoundingClientRect()];
+    if (its.top < seen.top) pane.scrollTop -= seen.top - its.top + MARGIN;
+    else if (its.bottom > seen.bottom) pane.scrollTop += its.bottom - seen.bottom + MARGIN;
   }
 
   row(key) {

@@ -11,6 +11,7 @@ const LOOK_EVERY_MS = 5000;
 const HERE_EVERY_MS = 20000;
 const TOAST_MS = 6000;
 const WORDS = { good: "Good", bad: "Bad", exclude: "Not used", withdrawn: "Taken back" };
+const UNINVITED = "Open the invitation link that the server printed.";
 const KEYS = { g: "good", b: "bad", x: "exclude" };
 
 const at = (id) => document.getElementById(id);
@@ -100,9 +101,7 @@ class Desk {
   }
 
   choose(which) {
-    this.list.filter = which;
-    this.list.order = [];
-    this.list.refresh();
+    this.list.choose(which);
     this.told();
     this.show(this.list.order.includes(this.item?.key) ? this.item.key : this.list.first());
     document.activeElement?.blur();
@@ -309,6 +308,7 @@ function said(item, word, me) {
 
 async function enter() {
   const me = await ask("GET", "me");
+  if (me === null) return start(UNINVITED);
   at("join").remove();
   at("desk").hidden = false;
   await new Desk(me).begin();
@@ -342,7 +342,7 @@ async function main() {
   try {
     await enter();
   } catch (error) {
-    if (error instanceof Refused && error.status === 401) return start("Open the invitation link that the server printed.");
+    if (error instanceof Refused && error.status === 401) return start(UNINVITED);
     if (!(error instanceof ConnectionLost)) throw error;
     toast("No connection; trying again.", "bad");
     setTimeout(main, 3000);
