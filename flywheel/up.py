@@ -24,6 +24,9 @@ def up(
     port: Annotated[int, typer.Option(help="Port of the asset graph and its runs (Dagster).")] = 3000,
     mlflow_port: Annotated[int, typer.Option(help="Port of the experiments (MLflow).")] = 5000,
     collect_port: Annotated[int, typer.Option(help="Port of the page people play on.")] = 8080,
+    station_port: Annotated[
+        int, typer.Option(help="Port that stations upload to, and of the page on which their episodes are judged.")
+    ] = 8090,
     root: Annotated[
         Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
     ] = None,
@@ -40,10 +43,12 @@ def up(
     _need_free(port, "--port")
     _need_free(mlflow_port, "--mlflow-port")
     _need_free(collect_port, "--collect-port")
+    _need_free(station_port, "--station-port")
     environment = loop_environment(store) | {
         "DAGSTER_PORT": str(port),
         "MLFLOW_PORT": str(mlflow_port),
         "COLLECT_PORT": str(collect_port),
+        "STATION_PORT": str(station_port),
         "FLYWHEEL_MLFLOW_UI": f"http://127.0.0.1:{mlflow_port}",
     }
     with opened_instance(store) as instance:
@@ -58,9 +63,8 @@ def up(
     try:
         for name, command in commands.items():
             supervisor.start(name, command, environment=environment, folder=source_root())
-        threading.Thread(
-            target=_announce, args=(port, mlflow_port, collect_port, store.root, stopping), daemon=True
-        ).start()
+        ports = port, mlflow_port, collect_port, station_port
+        threading.Thread(target=_announce, args=(*ports, store.root, stopping), daemon=True).start()
         name, code = supervisor.wait()
         print(f"{name} ended with exit code {code}; stopping the rest", file=sys.stderr, flush=True)
         return 1
@@ -99,7 +103,9 @@ def _prefixed(names: list[str]) -> Callable[[str, str], None]:
     return say
 
 
-def _announce(port: int, mlflow_port: int, collect_port: int, root: Path, stopping: threading.Event) -> None:
+def _announce(
+    port: int, mlflow_port: int, collect_port: int, station_port: int, root: Path, stopping: threading.Event
+) -> None:
     """Print where to look, as soon as Dagster and MLflow answer; people may have to wait for episodes."""
     if not all(_answers(url, stopping) for url in (_url(port, "server_info"), _url(mlflow_port, "health"))):
         return
@@ -108,6 +114,7 @@ def _announce(port: int, mlflow_port: int, collect_port: int, root: Path, stoppi
         f"  the asset graph   {_url(port, 'asset-groups/')}\n"
         f"  experiments       {_url(mlflow_port)}\n"
         f"  people's sessions {_url(collect_port, 'admin')}\n"
+        f"  robots' episodes  {_url(station_port, 'verdicts')}\n"
         f"  files             {root}\n"
         "  Ctrl+C stops everything\n",
         flush=True,
