@@ -1,40 +1,41 @@
-"""The scripted hand that knows a world's task, by the world's name."""
+"""The scripted expert of each simulated robot."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
-from hitl_ops.contracts.config import parse_config
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.robot import Float32, RobotReading
 from hitl_ops.experts.scripted_arms import ScriptedArms, ScriptedArmsConfig
+from hitl_ops.worlds.robot_worlds import ROBOT_WORLDS
 
 
 class ScriptedExpert(Protocol):
-    """Demonstrates a task, as carefully as it was told to."""
+    """Plays one episode after the other; each is deterministic in its seed and what it reads."""
 
-    @property
-    def policy_id(self) -> str:
-        """Names the hand and its clumsiness in records."""
+    policy_id: str
 
     def start(self, seed: int) -> None:
         """Begin the episode of this seed."""
 
     def act(self, reading: RobotReading) -> Float32:
-        """The next joint targets, [joints] float32."""
+        """The next joint targets, [dim] float32, from a reading with its environment state."""
 
 
-def scripted_expert(world: str, config: Mapping[str, Any] | None = None) -> ScriptedExpert:
-    """The hand for a world.
+def scripted_expert(world: str, config: ScriptedArmsConfig | None = None) -> ScriptedExpert:
+    """Who plays a world well, or as clumsily as it is told to.
 
     Args:
-        world: its name.
-        config: how well it does it: ``noise``, ``jitter``, ``seed``.
+        world: the world's name, one of :data:`hitl_ops.worlds.robot_worlds.ROBOT_WORLDS`.
+        config: how well.
 
     Raises:
-        UserError: nobody demonstrates in this world, or the configuration is wrong.
+        UserError: there is no such world, or a package it needs is missing.
     """
     if world == "bimanual":
-        return ScriptedArms(parse_config(ScriptedArmsConfig, dict(config or {}), source="scripted hand"))
-    raise UserError(f"nobody demonstrates in world '{world}'", "record demonstrations of your own")
+        return ScriptedArms(config)
+    if world == "aloha":
+        from hitl_ops.experts.scripted_aloha import ScriptedAloha
+
+        return ScriptedAloha(config)
+    raise UserError(f"there is no robot world '{world}'", f"there are {', '.join(ROBOT_WORLDS)}")
