@@ -113,6 +113,7 @@ class EpisodeRun:
         self._ticks = 0
         self._began: float | None = None
         self._target: Float32 | None = None
+        self._asked_at = 0.0
         self._lost_since: float | None = None
 
     @property
@@ -200,7 +201,8 @@ class EpisodeRun:
             return
         if answer.lost:
             self._broker.give_up()
-            self._lost_since = self._lost_since or time.monotonic()
+            # A network that has gone silent is noticed late: nothing has come since the question.
+            self._lost_since = self._lost_since or self._asked_at
             return
         if answer.error:
             raise UserError(answer.error, "the robot holds")
@@ -220,6 +222,7 @@ class EpisodeRun:
             self._lost_since = self._lost_since or time.monotonic()
             return
         self._policy.ask(policy_observation(seen.reading, pictures, self._prompt))
+        self._asked_at = time.monotonic()
         self._broker.asked()
         # Where time stands still, the answer comes within the tick, always: the same again gives the same.
         while self._robot.lockstep and self._broker.waiting and not self._emergency():

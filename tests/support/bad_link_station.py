@@ -1,7 +1,9 @@
-"""A station over a link that is slow and then cut: ``python -m tests.support.bad_link_station FOLDER kernel|relay``.
+"""A station over a link that is slow and then cut: ``python -m tests.support.bad_link_station FOLDER LINK GAP``.
 
-The kernel's own netem makes such a link in a network of the process's own, where the machine allows it; a relay between
-client and server makes one everywhere. Prints what became of it as JSON, or ``{"skip": why}``.
+LINK is ``kernel``, the kernel's own netem in a network of the process's own, where the machine allows it, or ``relay``,
+a relay between client and server, which works everywhere. GAP is ``short`` or ``long``, measured by
+``control.lost_after_s``, or ``broken``: a short one in which connections are reset and refused. Prints what became of
+it as JSON, or ``{"skip": why}``.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import os
 import queue
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -27,6 +30,8 @@ from tests.support.toy_arms import ToyArms
 
 DELAY_S, RATE = 0.06, 1_000_000
 CUT_S = 1.5
+PATIENCE_S = {"short": (10.0, 10.0), "broken": (10.0, 10.0), "long": (0.8, 1.2)}
+"""Gap → reply_timeout_s and lost_after_s."""
 
 
 class BadLink(Protocol):
@@ -37,6 +42,9 @@ class BadLink(Protocol):
 
     def cut(self) -> None:
         """Let nothing through."""
+
+    def refuse(self) -> None:
+        """Reset what is connected, and refuse whoever connects."""
 
     def mend(self) -> None:
         """Let everything through again."""
@@ -60,6 +68,9 @@ class KernelLink:
     def cut(self) -> None:
         self._netem("change", *self._slow, "loss", "100%")
 
+    def refuse(self) -> None:
+        raise NotImplementedError("netem loses packets; it answers none")
+
     def mend(self) -> None:
         self._netem("change", *self._slow)
 
@@ -70,6 +81,8 @@ class RelayLink:
     def __init__(self) -> None:
         self._through = threading.Event()
         self._through.set()
+        self._refusing = False
+        self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
 
     def port(self, server: int) -> int:
@@ -79,13 +92,24 @@ class RelayLink:
     def cut(self) -> None:
         self._through.clear()
 
+    def refuse(self) -> None:
+        self._refusing = True
+        for connected in self._open:
+            _reset(connected)
+        self._open.clear()
+
     def mend(self) -> None:
+        self._refusing = False
         self._through.set()
 
     def _accept(self, server: int) -> None:
         while True:
             near, _ = self._listener.accept()
+            if self._refusing:
+                _reset(near)
+                continue
             far = socket.create_connection(("127.0.0.1", server))
+            self._open += [near, far]
             for source, sink in ((near, far), (far, near)):
                 late: queue.Queue[tuple[float, bytes]] = queue.Queue()
                 threading.Thread(target=self._take, args=(source, late), daemon=True).start()
@@ -93,9 +117,10 @@ class RelayLink:
 
     def _take(self, source: socket.socket, late: queue.Queue[tuple[float, bytes]]) -> None:
         due = 0.0
-        while data := source.recv(4096):
-            due = max(due, time.monotonic()) + len(data) / RATE
-            late.put((due + DELAY_S, data))
+        with contextlib.suppress(OSError):
+            while data := source.recv(4096):
+                due = max(due, time.monotonic()) + len(data) / RATE
+                late.put((due + DELAY_S, data))
         late.put((time.monotonic() + DELAY_S, b""))
 
     def _give(self, late: queue.Queue[tuple[float, bytes]], sink: socket.socket) -> None:
@@ -110,41 +135,64 @@ class RelayLink:
                 sink.sendall(data)
 
 
+def _reset(connected: socket.socket) -> None:
+    """Close without a farewell; whoever is at the other end is told that the connection is no more."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with contextlib.suppress(OSError):
+        connected.shutdown(socket.SHUT_RD)  # wakes the thread that reads
+    connected.close()
+
+
 def tell(**words: object) -> None:
     """Print the outcome."""
     print(json.dumps(words), flush=True)
 
 
-def collect(folder: Path, link: BadLink) -> None:
-    """Collect an episode over the link, which is cut in the middle."""
+def collect(folder: Path, link: BadLink, gap: str) -> None:
+    """Collect an episode over the link, which is cut in the middle; after a long gap, another one."""
     camera = CameraSpec(name="cam_high", height=96, width=128)
     robot = ToyArms((camera,))
+    reply_timeout_s, lost_after_s = PATIENCE_S[gap]
     cut_at, resumed_frames = 0.0, 0
+    mended = False
     before: dict[str, float] = {}
     with openpi_server(metadata("base", 0)) as server:
         config = station_config(
             folder,
             link.port(server.port),
-            policy_server={"reply_timeout_s": 10.0, "connect_timeout_s": 10.0},
-            control={"frequency_hz": 50, "lost_after_s": 10.0},
+            policy_server={"reply_timeout_s": reply_timeout_s, "connect_timeout_s": reply_timeout_s},
+            control={"frequency_hz": 50, "lost_after_s": lost_after_s},
             cameras=[camera.model_dump()],  # type: ignore[arg-type]
         )
 
-        def keys(_situation: Situation) -> list[str]:
-            nonlocal cut_at, resumed_frames
+        def executing(_situation: Situation) -> list[str]:
+            nonlocal cut_at, resumed_frames, mended
             assert run.station is not None
             progress = run.station.view.progress
             if not cut_at and progress.frames >= 75:
-                before.update(waits=progress.waits, late_steps=progress.late_steps, latency_ms=progress.latency_ms)
-                link.cut()
+                before.update(
+                    waits=progress.waits,
+                    late_steps=progress.late_steps,
+                    latency_ms=progress.latency_ms,
+                    connections=server.connections,
+                )
+                (link.refuse if gap == "broken" else link.cut)()
                 cut_at = time.monotonic()
-            elif cut_at and not resumed_frames and time.monotonic() - cut_at > CUT_S:
+            elif cut_at and not mended and gap != "long" and time.monotonic() - cut_at > CUT_S:
                 resumed_frames = progress.frames
                 link.mend()
-            return ["s"] if resumed_frames and progress.frames >= resumed_frames + 60 else []
+                mended = True
+            return ["s"] if mended and progress.frames >= resumed_frames + 60 else []
+
+        def deciding(situation: Situation) -> list[str]:
+            nonlocal mended
+            if not mended:
+                link.mend()
+                mended = True
+            return ["n" if situation.episodes else "y"]
 
         person = Pressing(
-            {State.READY: ["y"], State.EXECUTING: keys, State.LABELING: ["g", "r"], State.DECIDING: ["n"]}
+            {State.READY: ["y"], State.EXECUTING: executing, State.LABELING: ["g", "r"], State.DECIDING: deciding}
         )
         run = StationRun(config, robot, person)
         code = run.run()
@@ -155,20 +203,24 @@ def collect(folder: Path, link: BadLink) -> None:
             waits=run.station.view.progress.waits,
             frames_at_the_end_of_the_cut=resumed_frames,
             calls=robot.calls,
+            connections=server.connections,
             episodes=[str(file) for file in run.episodes],
             said=run.said,
         )
 
 
-def main(folder: Path, kind: str) -> None:
+def main(folder: Path, kind: str, gap: str) -> None:
     """Make the link and collect over it."""
     try:
         link: BadLink = KernelLink() if kind == "kernel" else RelayLink()
-    except (OSError, subprocess.CalledProcessError) as error:
-        tell(skip=f"no network of one's own with netem here ({error})")
+    except subprocess.CalledProcessError as error:
+        tell(skip=f"no link of netem's here: {error.stderr.decode().strip()}")
         return
-    collect(folder, link)
+    except OSError as error:
+        tell(skip=f"no network of one's own with netem here: {error}")
+        return
+    collect(folder, link, gap)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
