@@ -69,7 +69,7 @@ def _run(config: StationConfig, given: argparse.Namespace) -> int:
             with contextlib.suppress(PermissionError):
                 os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
         if given.simulated_person is not None and robot.success() is None:
-            raise UserError("a simulated person needs a simulated world", "choose robot.adapter bimanual")
+            raise UserError("a simulated person needs a simulated world", "choose robot.adapter bimanual or aloha")
         policy = stack.enter_context(contextlib.closing(PolicyConnection(config.policy_server)))
         person: Person = (
             stack.enter_context(Keyboard())

@@ -118,7 +118,7 @@ class RobotSection(StrictConfig):
     adapter: str = Field(
         default="bimanual",
         min_length=1,
-        description="bimanual, replay, unitree_h1, lerobot, or one's own as package.module:function.",
+        description="bimanual, aloha, replay, unitree_h1, lerobot, or one's own as package.module:function.",
     )
     options: dict[str, Any] = Field(default_factory=dict, description="What this adapter takes; see its options.")
     seed: int = Field(default=0, ge=0, le=2**31, description="Where a simulated world's scenes begin.")

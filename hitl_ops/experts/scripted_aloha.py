@@ -41,6 +41,8 @@ _PASS_PITCH = math.radians(60)
 _MEETING = (0.0, 0.5, 0.25)
 """Where the cube is handed over, and above which line peg and socket meet."""
 _YAWS = {"left": 0.0, "right": math.pi}
+_HELD = {"cube": 0.606, "peg": 0.353, "socket": 0.656}
+"""A gripper's opening when its fingers touch the sides of a thing."""
 _PEG_RISE = 0.006
 """A hand that takes the peg stays this far above its middle, or its fingertips would touch the table."""
 
@@ -54,7 +56,7 @@ class Mistakes:
         aside: how far it misses the middle along y.
         above: how much too high it takes it.
         turned: how much it is turned about the upright, radians.
-        closing: share by which fingers close, 1 is fully.
+        closing: share by which fingers close, 1 is fully; what matters is how a thing's width compares.
         short: how far from the other's object a hand stops, metres, when it takes the cube over or inserts.
         astray: how far it misses it upwards.
     """
@@ -222,11 +224,15 @@ class ScriptedAloha:
         spot = (x + away * wrong.ahead, y + wrong.aside, z + rise + wrong.above)
         return (*spot, _YAWS[side] + wrong.turned, _PICK_PITCH, 0.0, 1.0)
 
+    def _closed(self, thing: str) -> float:
+        """A gripper's opening once it has closed about a thing: who closes too little does so whatever its width."""
+        return (1.0 - self.mistakes.closing) * _HELD[thing] / _HELD["cube"]
+
     def _transfer(self, cube: _Thing) -> list[tuple[float, ...]]:
         """Where the hands are to be at the end of this phase: the right takes the cube, the left takes it over."""
         wrong = self.mistakes
         left, right = (hand.end for hand in self._hands)
-        closed = 1.0 - wrong.closing
+        closed = self._closed("cube")
         x, y, z = _MEETING
         if self.phase == "approach":
             right = _raised(self._over("right", cube, 0.0), _CLEARANCE)
@@ -255,18 +261,19 @@ class ScriptedAloha:
         """The same for the right's peg and the left's socket."""
         wrong = self.mistakes
         left, right = (hand.end for hand in self._hands)
-        closed = 1.0 - wrong.closing
+        around_socket, around_peg = self._closed("socket"), self._closed("peg")
         if self.phase in ("approach", "descend"):
             above = _CLEARANCE if self.phase == "approach" else 0.0
             left = _raised(self._over("left", socket, 0.0), above)
             right = _raised(self._over("right", peg, _PEG_RISE), above)
         elif self.phase == "grasp":
-            left, right = (*left[:6], closed), (*right[:6], closed)
+            left, right = (*left[:6], around_socket), (*right[:6], around_peg)
         elif self.phase in ("carry", "insert"):
             x, y, z = _MEETING
-            apart = 0.095 if self.phase == "carry" else 0.042 + wrong.short
-            left = self._bringing("left", reading, socket, (x - apart, y, z), closed)
-            right = self._bringing("right", reading, peg, (x + apart, y, z + wrong.astray), closed)
+            # Half of what is between their middles; the peg is at the pin when that is 0.05.
+            apart = 0.095 if self.phase == "carry" else 0.036 + wrong.short / 2
+            left = self._bringing("left", reading, socket, (x - apart, y, z), around_socket)
+            right = self._bringing("right", reading, peg, (x + apart, y, z + wrong.astray), around_peg)
         return [left, right]
 
     def _bringing(

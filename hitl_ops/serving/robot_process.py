@@ -35,32 +35,22 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from hitl_ops.contracts.config import apply_overrides
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.contracts.robot import Float32, RobotReading, RobotWorld, check_action
+from hitl_ops.contracts.robot import Float32, check_action
 from hitl_ops.serving.child_process import end_with_parent
 from hitl_ops.serving.wire import Link, WireError
+from hitl_ops.worlds.robot_worlds import ROBOT_WORLDS, SoftWorld, make_robot_world, robot_world_config
 
 COMMAND_SECONDS = 0.2
 """A robot that follows holds when it has had no command for this long."""
 _MOST_CATCHING_UP = 10
 """A process that was kept waiting makes up for this many ticks at most; the rest never happened."""
 _MOST_CONNECTIONS = 8
-
-
-class SoftWorld(RobotWorld, Protocol):
-    """A world whose robot can let go."""
-
-    @property
-    def failure(self) -> str:
-        """Why the episode has not succeeded."""
-
-    def tick_damped(self) -> RobotReading:
-        """One control step in which the motors only brake."""
 
 
 class RobotStation:
@@ -306,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Be a robot until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="python -m hitl_ops.serving.robot_process")
     parser.add_argument("--socket", type=Path, required=True, help="Unix socket to listen at")
-    parser.add_argument("--world", choices=("bimanual",), default="bimanual", help="which robot")
+    parser.add_argument("--world", choices=ROBOT_WORLDS, default="bimanual", help="which robot")
     parser.add_argument("--lockstep", action="store_true", help="time moves only with commands")
     parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds in a second of real time")
     parser.add_argument("--parent", type=int, default=0, help="process id to end with")
@@ -317,9 +307,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not 0.01 <= given.speed <= 100:
             raise UserError(f"speed {given.speed:g} is out of range", "take 0.01 to 100")
-        from hitl_ops.worlds.bimanual.world import BimanualConfig, BimanualWorld
-
-        with BimanualWorld(apply_overrides(BimanualConfig(), given.overrides)) as world:
+        config = apply_overrides(robot_world_config(given.world, {}), given.overrides)
+        with contextlib.closing(make_robot_world(given.world, config.model_dump())) as world:
             world.images()  # the first take longest: before anyone waits for them
             station = RobotStation(world, lockstep=given.lockstep, speed=given.speed)
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -121,7 +121,8 @@ def make_robot(config: StationConfig) -> Robot:
     """
     name = config.robot.adapter
     known = {
-        "bimanual": "robot_client.robots.bimanual:make_robot",
+        "bimanual": "robot_client.robots.simulated:make_robot",
+        "aloha": "robot_client.robots.simulated:make_robot",
         "replay": "robot_client.robots.replay:make_robot",
         "unitree_h1": "robot_client.robots.unitree_h1:make_robot",
         "lerobot": "robot_client.robots.lerobot_robot:make_robot",

@@ -19,8 +19,8 @@ from hitl_ops.contracts.errors import UserError
 from hitl_ops.records.station_hdf5 import read_station_episode, read_station_facts
 from robot_client.people import SimulatedPerson
 from robot_client.robots import unitree_h1
-from robot_client.robots.bimanual import BimanualRobot
 from robot_client.robots.robot import Robot, RobotFault, make_robot
+from robot_client.robots.simulated import SimulatedRobot
 from robot_client.station_config import StationConfig
 from tests.support.openpi_server import metadata, openpi_server
 from tests.support.station_recordings import record
@@ -80,16 +80,16 @@ CAMERA = {"name": "cam_high", "height": 24, "width": 32}
 
 
 @pytest.fixture
-def arms(tmp_path: Path) -> Iterator[BimanualRobot]:
+def arms(tmp_path: Path) -> Iterator[SimulatedRobot]:
     robot = make_robot(config_of(tmp_path, "bimanual", cameras=(CAMERA,), world={"renderer": "pybullet"}))
-    assert isinstance(robot, BimanualRobot)
+    assert isinstance(robot, SimulatedRobot)
     yield robot
     robot.close()
 
 
 @pytest.mark.slow
 @pytest.mark.integration
-def test_the_simulated_arms_move_hold_soften_and_come_back_after_a_kill(arms: BimanualRobot) -> None:
+def test_the_simulated_arms_move_hold_soften_and_come_back_after_a_kill(arms: SimulatedRobot) -> None:
     arms.reset(3, never)
     seen = arms.observe()
     assert seen.frames["cam_high"].picture.shape == (24, 32, 3)

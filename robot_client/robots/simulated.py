@@ -23,11 +23,11 @@ _LOOK_COMMANDS = 5
 ResultT = TypeVar("ResultT")
 
 
-class BimanualOptions(StrictConfig):
+class SimulatedOptions(StrictConfig):
     """What the adapter takes."""
 
     world: dict[str, str | int | float | bool] = Field(
-        default_factory=dict, description="Further settings of the simulated world, such as renderer."
+        default_factory=dict, description="Further settings of the simulated world, such as renderer, or aloha's task."
     )
     lockstep: bool = Field(default=False, description="Time moves only with commands, as fast as they come.")
     picture_hz: float = Field(default=25.0, gt=0, description="Pictures a second in real time; lockstep draws each.")
@@ -36,7 +36,7 @@ class BimanualOptions(StrictConfig):
     )
 
 
-class BimanualRobot:
+class SimulatedRobot:
     """The simulated arms.
 
     Args:
@@ -49,7 +49,7 @@ class BimanualRobot:
 
     simulated = True
 
-    def __init__(self, config: StationConfig, options: BimanualOptions) -> None:
+    def __init__(self, config: StationConfig, options: SimulatedOptions) -> None:
         self.lockstep = options.lockstep
         self._options = options
         self._cameras = tuple(camera.name for camera in config.cameras)
@@ -172,7 +172,7 @@ def _without_environment(reading: RobotReading) -> RobotReading:
     return RobotReading(reading.position, reading.velocity, reading.effort, reading.time)
 
 
-def _arguments(config: StationConfig, options: BimanualOptions) -> list[str]:
+def _arguments(config: StationConfig, options: SimulatedOptions) -> list[str]:
     """What the process is started with.
 
     Raises:
@@ -182,7 +182,7 @@ def _arguments(config: StationConfig, options: BimanualOptions) -> list[str]:
     if len(sizes) > 1:
         raise UserError("the simulated arms' cameras have one size", "give all cameras the same height and width")
     names = ", ".join(camera.name for camera in config.cameras)
-    words = [f"cameras=[{names}]"]
+    words = ["--world", config.robot.adapter, f"cameras=[{names}]"]
     if sizes:
         height, width = sizes.pop()
         words += [f"height={height}", f"width={width}"]
@@ -190,13 +190,13 @@ def _arguments(config: StationConfig, options: BimanualOptions) -> list[str]:
     return [*(["--lockstep"] if options.lockstep else []), *words]
 
 
-def make_robot(config: StationConfig) -> BimanualRobot:
+def make_robot(config: StationConfig) -> SimulatedRobot:
     """The simulated arms as the configuration wants them.
 
     Raises:
         UserError: an option is wrong, or the process does not start.
     """
     try:
-        return BimanualRobot(config, robot_options(config, BimanualOptions))
+        return SimulatedRobot(config, robot_options(config, SimulatedOptions))
     except WireError as error:
         raise RobotFault(str(error), "try again") from None
