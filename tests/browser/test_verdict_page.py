@@ -28,7 +28,7 @@ def server(tmp_path: Path) -> Iterator[StationServer]:
     record(epoch_folder(home, 2).episode(0), 50, spec=robot(environment=2), label=None, seed=9, episode_id="bare")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with station_server(home, "--invite", "20", port=port) as running:
+    with station_server(home, "--invite", "20", "--target", "40", port=port) as running:
         yield running
 
 
@@ -76,6 +76,7 @@ def test_keys_alone_reloads_and_a_kill(server: StationServer, browser: Browser, 
     shown(page, "e0")
     playing(page)
     counts(page, 3, 5, 1, 1)
+    expect(page.locator("#progress")).to_have_text("2 of 40 judged")
     expect(page.locator("#facts")).to_contain_text("station: no verdict")
     visitor.look("first episode")
     playing_now = page.get_by_role("button", name="Pause")
@@ -155,6 +156,7 @@ def test_two_people_do_not_collide(server: StationServer, browser: Browser, pict
     kim.press("b")
     expect(kim.page.locator("#saved")).to_have_text("Saved")
     eventually(lambda: station_verdicts(server.labels).verdicts == {"e1": "bad"})
+    expect(kim.page.locator("#undo")).to_be_enabled()
     kim.look("after differing")
     for one in (kim, lee):
         one.complaints = [text for text in one.complaints if "409" not in text]

@@ -2,6 +2,7 @@
 // Everything carries a key of its own, so that the server stores once what arrives twice.
 
 import { ConnectionLost, Refused, ask } from "./api.js";
+import { keep, names, read } from "./stored.js";
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15000;
@@ -16,9 +17,9 @@ export class Outbox {
     this.latest = 0;
     this.sending = null;
     this.stopped = false;
-    this.items = Object.keys(localStorage)
+    this.items = names(localStorage)
       .filter((name) => name.startsWith(this.prefix))
-      .flatMap((name) => read(name) ?? [])
+      .flatMap((name) => read(localStorage, name) ?? [])
       .sort((a, b) => a.at - b.at)
       .map(({ body }) => body);
   }
@@ -30,7 +31,7 @@ export class Outbox {
   add(body) {
     this.items.push(body);
     this.latest = Math.max(this.latest + 1, Date.now());
-    localStorage.setItem(this.prefix + body.key, JSON.stringify({ at: this.latest, body }));
+    keep(localStorage, this.prefix + body.key, { at: this.latest, body });
     this.events.changed(this.items.length, false);
     return this.flush();
   }
@@ -69,17 +70,9 @@ export class Outbox {
 
   done(body) {
     this.items = this.items.filter((other) => other !== body);
-    localStorage.removeItem(this.prefix + body.key);
+    keep(localStorage, this.prefix + body.key, null);
     this.wait = FIRST_WAIT_MS;
     this.events.changed(this.items.length, false);
-  }
-}
-
-function read(name) {
-  try {
-    return JSON.parse(localStorage.getItem(name));
-  } catch {
-    return null;
   }
 }
 

@@ -6,10 +6,12 @@ import { Curves } from "./curves.js";
 import { EpisodeList, filters } from "./episode_list.js";
 import { Outbox, clientKey } from "./outbox.js";
 import { Screen } from "./screen.js";
+import { keep, read } from "./stored.js";
 
 const LOOK_EVERY_MS = 5000;
 const HERE_EVERY_MS = 20000;
 const TOAST_MS = 6000;
+const UNDONE_AT_MOST = 200;
 const WORDS = { good: "Good", bad: "Bad", exclude: "Not used", withdrawn: "Taken back" };
 const UNINVITED = "Open the invitation link that the server printed.";
 const KEYS = { g: "good", b: "bad", x: "exclude" };
@@ -40,6 +42,7 @@ class Desk {
     this.toldAt = 0;
     this.item = null;
     this.undoName = `flywheel.verdicts.undo.${me.id}`;
+    this.undone = read(sessionStorage, this.undoName) ?? [];
     this.curves = new Curves(at("curves"), at("legend"));
     this.screen = new Screen(at("screen"), (seconds) => this.curves.draw(seconds));
     this.list = new EpisodeList(at("list"), (key) => this.show(key));
@@ -58,6 +61,8 @@ class Desk {
       radio.addEventListener("change", () => this.choose(radio.value));
     }
     addEventListener("keydown", (event) => this.pressed(event));
+    // Some browsers press a focused button when the space bar comes up again.
+    addEventListener("keyup", (event) => event.key === " " && event.target.matches("button") && event.preventDefault());
     addEventListener("online", () => this.outbox.flush());
     setInterval(() => document.visibilityState === "visible" && void this.look(), LOOK_EVERY_MS);
     setInterval(() => void this.here(), HERE_EVERY_MS);
@@ -169,7 +174,7 @@ class Desk {
         : item.said === "withdrawn"
           ? `Taken back by ${who}; what the station said counts.`
           : `${WORDS[item.said]}, said by ${who}.`;
-    at("undo").disabled = this.undone().length === 0;
+    at("undo").disabled = this.undone.length === 0;
   }
 
   async drawCurves(key) {
@@ -214,7 +219,7 @@ class Desk {
   say(word) {
     if (this.item === null) return;
     const item = this.item;
-    this.keepUndone([...this.undone(), { episode: item.key, before: item.said ?? "withdrawn" }]);
+    this.keepUndone([...this.undone, { episode: item.key, before: item.said ?? "withdrawn" }]);
     this.send(item, word);
     const next = this.list.after(item.key);
     if (next !== null) this.show(next, { chosen: false });
@@ -222,10 +227,9 @@ class Desk {
   }
 
   undo() {
-    const kept = this.undone();
-    const last = kept.pop();
+    const last = this.undone.at(-1);
     if (last === undefined) return;
-    this.keepUndone(kept);
+    this.keepUndone(this.undone.slice(0, -1));
     const item = this.list.items.get(last.episode);
     if (item === undefined) return;
     this.list.include(item.key);
@@ -258,7 +262,7 @@ class Desk {
 
   refused(body, message) {
     toast(message, "bad");
-    this.keepUndone(this.undone().filter((one) => one.episode !== body.episode));
+    this.keepUndone(this.undone.filter((one) => one.episode !== body.episode));
     this.list.include(body.episode);
     void this.look();
     if (this.list.items.has(body.episode)) this.show(body.episode);
@@ -270,22 +274,17 @@ class Desk {
     saved.textContent = count === 0 ? "Saved" : down ? `No connection: ${count} kept here` : "Saving …";
   }
 
-  undone() {
-    try {
-      return JSON.parse(sessionStorage.getItem(this.undoName)) ?? [];
-    } catch {
-      return [];
-    }
-  }
-
   keepUndone(kept) {
-    sessionStorage.setItem(this.undoName, JSON.stringify(kept.slice(-200)));
+    this.undone = kept.slice(-UNDONE_AT_MOST);
+    keep(sessionStorage, this.undoName, this.undone);
   }
 
   pressed(event) {
     if (event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input[type=text], textarea")) return;
     const word = KEYS[event.key.toLowerCase()];
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    // The filter is worked as such things are, by arrows and space, while it is focused.
+    if (event.target.matches("input[type=radio]") && (step !== undefined || event.key === " ")) return;
     if (word !== undefined) {
       // Held down, a key says something once.
       if (!event.repeat) this.say(word);
