@@ -26,6 +26,10 @@ _LINES = 6
 _REFRESHES_PER_S = 4
 _RULE = "=" * 60
 _LEAVE = ("Ctrl+C", "emergency exit: hold and save")
+_BORDER_ROWS, _BORDER_COLUMNS = 2, 4
+_KEY_COLUMNS, _NAME_COLUMNS = 10, 9
+_LAST_TO_GO = ("frames", "latency", "label")
+"""Facts that are shown on the smallest terminal too."""
 
 
 @dataclass
@@ -127,8 +131,23 @@ class PlainScreen:
         self._output.flush()
 
 
+@dataclass
+class _Event:
+    """Something that happened, and how often in a row."""
+
+    text: str
+    wrong: bool
+    times: int = 1
+
+    def __str__(self) -> str:
+        return f"{'! ' if self.wrong else '  '}{self.text}{f' (×{self.times})' if self.times > 1 else ''}"
+
+
 class TerminalScreen:
     """A panel that a thread of its own keeps up to date: state, keys, frames, latency, jitter, and the last events.
+
+    Where the terminal is small, events go first, the oldest before the others, then what is least needed; state, keys,
+    frames and latency stay.
 
     Args:
         console: the terminal.
@@ -137,7 +156,7 @@ class TerminalScreen:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console()
         self._view: StationView | None = None
-        self._said: deque[Text] = deque(maxlen=_LINES)
+        self._said: deque[_Event] = deque(maxlen=_LINES)
         self._live = Live(
             get_renderable=self._panel,
             console=self._console,
@@ -153,7 +172,10 @@ class TerminalScreen:
 
     def say(self, text: str, *, wrong: bool = False) -> None:
         """See :class:`Screen`."""
-        self._said.append(Text(f"{'! ' if wrong else '  '}{text}", style="bold red" if wrong else ""))
+        if self._said and (self._said[-1].text, self._said[-1].wrong) == (text, wrong):
+            self._said[-1].times += 1
+        else:
+            self._said.append(_Event(text, wrong))
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -168,17 +190,37 @@ class TerminalScreen:
         view = self._view
         if view is None:
             return Text("")
+        width, room = self._console.width - _BORDER_COLUMNS, self._console.height - _BORDER_ROWS
+        shown_keys = [(control.key, control.does) for control in CONTROLS[view.state]] + [_LEAVE]
+        room -= _rows(view.headline, width) + sum(_rows(does, width - _KEY_COLUMNS) for _, does in shown_keys)
+        shown_facts = list(self._facts(view))
+        for name in [name for name, _, _ in shown_facts if name not in _LAST_TO_GO]:
+            if sum(_rows(value, width - _NAME_COLUMNS) for _, value, _ in shown_facts) <= room:
+                break
+            shown_facts = [fact for fact in shown_facts if fact[0] != name]
+        room -= sum(_rows(value, width - _NAME_COLUMNS) for _, value, _ in shown_facts)
+        events: list[Text] = []
+        for event in reversed(self._said):
+            room -= _rows(str(event), width)
+            if room < 0:
+                break
+            events.insert(0, Text(str(event), style="bold red" if event.wrong else ""))
         facts = Table.grid(padding=(0, 2))
         facts.add_column(style="dim")
         facts.add_column()
-        for name, value, wrong in self._facts(view):
+        for name, value, wrong in shown_facts:
             # Text, not markup: a bracket in a name is a bracket.
             facts.add_row(name, Text(value, style="bold red" if wrong else ""))
         keys = Table.grid(padding=(0, 2))
-        for key, does in (*((control.key, control.does) for control in CONTROLS[view.state]), _LEAVE):
+        for key, does in shown_keys:
             keys.add_row(Text(f" {key} ", style="reverse bold"), does)
         headline = Text(view.headline, style="bold yellow" if view.state is State.EXECUTING else "bold")
-        return Panel(Group(headline, Text(""), facts, Text(""), keys, *self._said), title="Flywheel station")
+        parts: list[RenderableType] = [headline, facts, keys, *events]
+        for place in (3, 2, 1):
+            if room > 0 and place < len(parts):
+                parts.insert(place, Text(""))
+                room -= 1
+        return Panel(Group(*parts), title="Flywheel station")
 
     def _facts(self, view: StationView) -> Iterator[tuple[str, str, bool]]:
         """Name, value, and whether it is a trouble."""
@@ -188,10 +230,11 @@ class TerminalScreen:
             yield "policy", link.policy.policy_id or "the server does not name it", False
         else:
             yield "policy", link.error or "connecting", True
-        yield "epoch", f"{view.epoch}: {view.tally.complete} episodes ({view.tally})", False
-        yield "frames", f"{progress.frames} ({progress.seconds:.1f} s)  {progress.holding}".rstrip(), False
+        yield "epoch", f"{view.epoch}: {_count(view.tally.complete, 'episode')} ({view.tally})", False
+        holding = "" if view.state is State.DAMPING else progress.holding
+        yield "frames", f"{progress.frames} ({progress.seconds:.1f} s)  {holding}".rstrip(), False
         yield "latency", _latency(progress), False
-        yield "jitter", f"{view.jitter}, {view.jitter.missed} ticks missed", False
+        yield "jitter", f"{view.jitter}, {_count(view.jitter.missed, 'tick')} missed", False
         if view.state is State.LABELING:
             yield "label", {"good": "GOOD", "bad": "BAD", None: "none yet: g or b"}[view.label], False
         if view.transfer:
@@ -202,8 +245,18 @@ def _latency(progress: EpisodeProgress) -> str:
     if not progress.chunks:
         return "no chunk yet"
     server = "" if progress.server_ms is None else f", server {progress.server_ms:.0f} ms"
-    return f"{progress.latency_ms:.0f} ms{server}, chunk {progress.chunks}, {progress.late_steps} steps had passed"
+    passed = f"{_count(progress.late_steps, 'step')} had passed"
+    return f"{progress.latency_ms:.0f} ms{server}, chunk {progress.chunks}, {passed}"
 
 
 def _timing(view: StationView) -> str:
     return f"latency {_latency(view.progress)}; jitter {view.jitter}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _rows(text: str, columns: int) -> int:
+    """How many rows a text takes, near enough."""
+    return max(1, -(-len(text) // max(1, columns)))

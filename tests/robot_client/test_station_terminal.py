@@ -66,7 +66,7 @@ def test_every_state_and_key(tmp_path: Path, server: OpenpiServer) -> None:
         terminal.type("r")
         shows(terminal, State.SAVING)
         shows(terminal, State.DECIDING, "Continue or finish epoch")
-        terminal.wait_for(r"1 episodes \(1 good, 0 bad\)")
+        terminal.wait_for(r"1 episode \(1 good, 0 bad\)")
         assert calls(tmp_path)[:3] == ["reset", "hold", "command"]
         assert calls(tmp_path)[-2:] == ["hold", "reset"]
 
