@@ -143,10 +143,11 @@ def _record(config: DemonstrationsConfig, raw: Path, numbers: list[int]) -> list
 
 
 def _record_one(config: DemonstrationsConfig, raw: Path, number: int, world: SoftWorld) -> None:
+    from hitl_ops.experts.scripted_arms import ScriptedArmsConfig
     from hitl_ops.experts.scripted_robots import scripted_expert
 
     noise, seed = config.noises[number % len(config.noises)], config.seed + number
-    expert = scripted_expert(config.world, {"noise": noise, "jitter": config.jitter})
+    expert = scripted_expert(config.world, ScriptedArmsConfig(noise=noise, jitter=config.jitter))
     expert.start(seed)
     episode_id = f"demonstration-{config.world}-{noise:g}-{config.jitter:g}-{seed}"
     writer = StationEpisodeWriter(
