@@ -21,6 +21,8 @@ from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.contracts.publish import publish_json, sweep_temporaries
 from hitl_ops.contracts.robot import Float32, RobotReading
+from hitl_ops.experts.scripted_arms import ScriptedArmsConfig
+from hitl_ops.experts.scripted_robots import scripted_expert
 from hitl_ops.records.station_episode import StationEpisodeWriter, repair_unfinished
 from hitl_ops.records.station_hdf5 import read_station_facts
 from hitl_ops.rollouts.robot_episode import play_robot_episode
@@ -143,9 +145,6 @@ def _record(config: DemonstrationsConfig, raw: Path, numbers: list[int]) -> list
 
 
 def _record_one(config: DemonstrationsConfig, raw: Path, number: int, world: SoftWorld) -> None:
-    from hitl_ops.experts.scripted_arms import ScriptedArmsConfig
-    from hitl_ops.experts.scripted_robots import scripted_expert
-
     noise, seed = config.noises[number % len(config.noises)], config.seed + number
     expert = scripted_expert(config.world, ScriptedArmsConfig(noise=noise, jitter=config.jitter))
     expert.start(seed)

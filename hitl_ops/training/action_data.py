@@ -84,7 +84,7 @@ def read_robot_frames(root: str | Path) -> RobotFrames:
     frames = 0
     for entry, table in folder.episodes():
         for key in wanted:
-            values = numpy_column(table.column(key))
+            values = numpy_column(table.column(key)).reshape(table.num_rows, -1)  # vectors of one come as numbers
             columns.setdefault(key, []).append(values)
             digest.update(np.ascontiguousarray(values).tobytes())
         said = [folder.tasks[int(index)] for index in table.column("task_index").to_pylist()]

@@ -299,6 +299,7 @@ class _Run:
             num_workers=config.workers,
             collate_fn=_as_it_is,
             persistent_workers=config.workers > 0,
+            multiprocessing_context="forkserver" if config.workers else None,  # torch's threads do not outlive a fork
         )
         return iter(loader)
 
