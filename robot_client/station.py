@@ -298,7 +298,7 @@ class Station:
         """Save the episode; while the disk is full it stays in its journal, and it is tried again and again."""
         told = ""
         while not self._saved():
-            error = str(self._save_error)
+            error = self._save_error.what if self._save_error else ""
             if error != told:
                 self._parts.screen.say(f"{error}; the data is kept, and it is tried again", wrong=True)
                 told = error

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import resource
+import subprocess
+import sys
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from hitl_ops.contracts.station_epoch import EpochFolder, missing_of, read_manifest
+from hitl_ops.records.station_episode import repair_unfinished
 from hitl_ops.records.station_hdf5 import list_station_episodes, read_station_episode, read_station_facts
 from robot_client.states import CONTROLS, State
 from tests.support.openpi_server import OpenpiServer, metadata, openpi_server
+from tests.support.station_recordings import record
 from tests.support.station_runs import written_config
 from tests.support.terminal import Terminal, station_terminal
 
@@ -139,6 +144,7 @@ def reach(terminal: Terminal, state: State) -> None:
         (State.EXECUTING, [("aborted", None)]),
         (State.LABELING, [("complete", None)]),
         (State.DAMPING, [("complete", "good")]),
+        (State.SAVING, [("aborted", None)]),
         (State.DECIDING, [("complete", "good")]),
         (State.SYNCING, [("complete", "good")]),
     ],
@@ -159,12 +165,73 @@ def test_ctrl_c_holds_and_saves_in_every_state(
     with station_terminal(config) as terminal:
         if state is State.WAITING:
             terminal.wait_for("no policy server at")
+        elif state is State.SAVING:
+            reach(terminal, State.LABELING)
+            # The recording may not grow any more: it stays in this state, and tries again and again.
+            resource.prlimit(terminal.process.pid, resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+            terminal.type("gr")
+            shows(terminal, state)
+            terminal.wait_for("cannot be written.*; the data is kept, and it is tried again")
         else:
             reach(terminal, state)
         terminal.type("\x03")
         terminal.wait_for("emergency exit: the robot holds")
         assert terminal.wait() == 130
         assert termios.tcgetattr(terminal.slave) == terminal.settings_before
+    assert len(repair_unfinished(tmp_path / "data")) == (state is State.SAVING)
     facts = [read_station_facts(file) for file in list_station_episodes(tmp_path / "data")]
     assert [(fact.status, fact.verdict) for fact in facts] == kept
     assert calls(tmp_path)[-2:] == ["hold", "close"]
+
+
+def test_after_a_new_start_n_finishes_the_epoch_that_was_begun(tmp_path: Path, server: OpenpiServer) -> None:
+    folder = EpochFolder(tmp_path / "data", "lift_lid", 0)
+    record(folder.episode(0))
+    with station_terminal(written_config(tmp_path, server.port)) as terminal:
+        shows(terminal, State.READY, "Policy ready (Epoch 0)")
+        terminal.type("n")
+        shows(terminal, State.SYNCING)
+        terminal.wait_for(re.escape("[WAITING]"))
+        terminal.type("\x03")
+        assert terminal.wait() == 130
+    assert [episode.name for episode in read_manifest(folder.manifest()).episodes] == ["episode_0.hdf5"]
+
+
+def test_a_disk_that_is_really_full(tmp_path: Path, server: OpenpiServer) -> None:
+    config = written_config(tmp_path, server.port)
+    (tmp_path / "data").mkdir()
+    # A disk of the client's own, 4 MB in memory; through the process it can be reached from here.
+    mount = f"mount -t tmpfs -o size=4m station {tmp_path / 'data'}"
+    own = ["unshare", "--mount", "sh", "-c"]
+    tried = subprocess.run([*own, mount], capture_output=True, text=True, check=False)
+    if tried.returncode != 0:
+        pytest.skip(f"no disk of one's own can be mounted here: {tried.stderr.strip()}")
+    terminal = Terminal([*own, f"{mount} && exec {sys.executable} -m robot_client --config {config}"])
+    try:
+        reach(terminal, State.EXECUTING)
+        disk = Path(f"/proc/{terminal.process.pid}/root{tmp_path / 'data'}")
+        ballast = disk / "ballast"
+        with pytest.raises(OSError, match="No space left"), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        terminal.wait_for("robot holds: disk full while writing", within_s=30)
+        shows(terminal, State.SAVING)
+        assert calls(tmp_path)[-1] == "hold"
+        taken = int(terminal.wait_for(r"frames\s+(\d+)")[1])
+        ballast.unlink()
+        terminal.wait_for("aborted episode saved: episode_0.hdf5")
+        shows(terminal, State.DECIDING)
+        episode = read_station_episode(disk / "lift_lid" / "epoch_0" / "raw" / "episode_0.hdf5")
+        assert episode.facts.status == "aborted"
+        assert "disk full while writing" in episode.facts.reason
+        assert 10 <= episode.frames <= taken
+        # And the next one is like any other.
+        terminal.type("y")
+        shows(terminal, State.EXECUTING)
+        terminal.wait_for(r"frames\s+[1-9]")
+        terminal.type("s")
+        terminal.wait_for(re.escape("[LABELING]"))
+        terminal.type("br")
+        terminal.wait_for(r"1 episode \(0 good, 1 bad, 1 aborted\)")
+    finally:
+        terminal.close()
