@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy as np
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.robot import Picture
+
+_seen_failing: list[UserError] = []
+"""What went wrong at the first try: MuJoCo aborts the process when it looks for OpenGL in vain a second time."""
 
 
 class MujocoPictures:
@@ -27,19 +31,24 @@ class MujocoPictures:
     def __init__(self, model: Any, *, shadows: bool = True, smooth_edges: bool = True) -> None:
         import mujoco
 
+        if _seen_failing:
+            raise _seen_failing[0]
         self._mujoco = mujoco
         self._thread = threading.get_ident()
         model.vis.quality.offsamples = 4 if smooth_edges else 0
         self._model = model
         try:
-            self._gl: Any = mujoco.GLContext(8, 8)
+            self._gl: Any = _context_class()(8, 8)
             self._gl.make_current()
             self._context: Any = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         except Exception as error:  # each backend has its own
-            raise UserError(
-                f"MuJoCo cannot draw: {' '.join(str(error).split())}",
-                "install libegl1 and libgl1-mesa-dri, and set MUJOCO_GL=egl",
-            ) from None
+            _seen_failing.append(
+                UserError(
+                    f"MuJoCo cannot draw with MUJOCO_GL={os.environ.get('MUJOCO_GL')}: {' '.join(str(error).split())}",
+                    "install libegl1 and libgl1-mesa-dri, and set MUJOCO_GL=egl",
+                )
+            )
+            raise _seen_failing[0] from None
         self._scene = mujoco.MjvScene(model, maxgeom=1000)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
         self._looks = mujoco.MjvOption()
@@ -82,3 +91,16 @@ class MujocoPictures:
             self._context.free()
             self._gl.free()
             self._gl = self._context = None
+
+
+def _context_class() -> Any:
+    """The class of OpenGL contexts that MUJOCO_GL names, though MuJoCo may have been imported before that was set."""
+    if os.environ.get("MUJOCO_GL", "").strip().lower() == "egl":
+        from mujoco.egl import GLContext
+
+        return GLContext
+    import mujoco
+
+    if not hasattr(mujoco, "GLContext"):
+        raise RuntimeError("it was told not to")
+    return mujoco.GLContext

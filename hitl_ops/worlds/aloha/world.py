@@ -15,7 +15,7 @@ from pydantic import Field
 from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.robot import CameraSpec, Float32, Picture, RobotReading, RobotSpec, check_action
-from hitl_ops.worlds.aloha.gym_tasks import BEST_REWARD, TaskName, load_gym_task
+from hitl_ops.worlds.aloha.gym_tasks import BEST_REWARD, GymTask, TaskName, load_gym_task
 
 if TYPE_CHECKING:
     from hitl_ops.worlds.aloha.pictures import MujocoPictures
@@ -87,16 +87,13 @@ class AlohaWorld:
             cameras=tuple(CameraSpec(name=name, height=config.height, width=config.width) for name in config.cameras),
             environment_state_names=tuple(f"{thing}_{part}" for thing in _OBJECTS[config.task] for part in _POSE),
         )
-        self._gym = load_gym_task(config.task)
+        self._gym: GymTask | None = load_gym_task(config.task)
         self._drawing: MujocoPictures | None = None
-        self._closed = False
         self.home: Float32 = self.reset(0).position
 
     def reset(self, seed: int) -> RobotReading:
         """Begin the episode of this seed: the arms at home, the objects just above the table."""
-        if self._closed:
-            raise RuntimeError("the world is closed")
-        self._gym.begin(seed)
+        self._opened().begin(seed)
         self._ticks = 0
         self._best_reward = 0
         self._failure = ""
@@ -109,13 +106,14 @@ class AlohaWorld:
             UserError: the action has another shape or dtype, or is not finite.
         """
         wanted = check_action(action, self.spec.dim).astype(np.float64)
-        self._gym.rules.before_step(wanted, self._gym.physics)
+        gym = self._opened()
+        gym.rules.before_step(wanted, gym.physics)
         self._step(_SUBSTEPS)
         return self._judged()
 
     def tick_damped(self) -> RobotReading:
         """Let the arms go for 1/50 s: only their joints' friction brakes."""
-        data = self._gym.physics.data
+        data = self._opened().physics.data
         for _ in range(_SUBSTEPS):
             data.ctrl[:] = data.qpos[:16]
             self._step(1)
@@ -145,7 +143,7 @@ class AlohaWorld:
                 raise UserError(f"there is no camera '{name}'", f"there are {', '.join(cameras) or 'none'}")
         if not wanted:
             return {}
-        physics, fine = self._gym.physics, self._config.shadows
+        physics, fine = self._opened().physics, self._config.shadows
         if self._drawing is None:
             from hitl_ops.worlds.aloha.pictures import MujocoPictures
 
@@ -160,9 +158,9 @@ class AlohaWorld:
         if self._drawing is not None:
             self._drawing.close()
             self._drawing = None
-        if not self._closed:
-            self._closed = True
+        if self._gym is not None:
             self._gym.physics.free()
+            self._gym = None
 
     def __enter__(self) -> AlohaWorld:
         return self
@@ -170,14 +168,17 @@ class AlohaWorld:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _opened(self) -> GymTask:
+        if self._gym is None:
+            raise RuntimeError("the world is closed")
+        return self._gym
+
     def _step(self, substeps: int) -> None:
         """Move the physics on; where it comes apart, the episode is lost and what is read is its model's rest."""
-        if self._closed:
-            raise RuntimeError("the world is closed")
         from dm_control.rl.control import PhysicsError
 
         try:
-            self._gym.physics.step(substeps)
+            self._opened().physics.step(substeps)
         except PhysicsError:
             self._failure = "the simulation came apart"
 
@@ -185,11 +186,13 @@ class AlohaWorld:
         """Count the tick and keep the best reward."""
         self._ticks += 1
         if not self._failure:
-            self._best_reward = max(self._best_reward, self._gym.rules.get_reward(self._gym.physics))
+            gym = self._opened()
+            self._best_reward = max(self._best_reward, gym.rules.get_reward(gym.physics))
         return self._read()
 
     def _read(self) -> RobotReading:
-        physics, rules = self._gym.physics, self._gym.rules
+        gym = self._opened()
+        physics, rules = gym.physics, gym.rules
         motors = physics.data.qfrc_actuator
         # A gripper's two fingers are pushed opposite ways.
         effort = [*motors[:6], motors[6] - motors[7], *motors[8:14], motors[14] - motors[15]]

@@ -59,21 +59,6 @@ def test_a_hands_camera_goes_with_the_hand(world: BimanualWorld) -> None:
     assert above > at_home + 150
 
 
-def test_pictures_change_nothing_in_the_physics(world: BimanualWorld) -> None:
-    def play(looking: bool) -> bytes:
-        expert = ScriptedArms()
-        expert.start(0)
-        reading = world.reset(0)
-        for tick in range(95):
-            if looking and tick % 10 == 0:
-                world.images(CAMERAS[:2], (16, 16))
-            reading = world.tick(expert.act(reading))
-        assert reading.environment_state is not None
-        return reading.position.tobytes() + reading.environment_state.tobytes()
-
-    assert play(looking=True) == play(looking=False)
-
-
 def test_both_ways_of_drawing_show_the_same() -> None:
     pictures = []
     for renderer in ("opengl", "pybullet"):
