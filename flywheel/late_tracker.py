@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from hitl_ops.training.tracking import MlflowTracker
 
 RUN_FILE = "mlflow_run.json"
@@ -62,3 +62,42 @@ class LateTracker:
             return {"mlflow_run_id": str(found["run_id"]), "mlflow_experiment_id": str(found["experiment_id"])}
         except (FileNotFoundError, ValueError, KeyError):
             return {"mlflow_run_id": "", "mlflow_experiment_id": ""}
+
+
+def mlflow_run(folder: Path, experiment: str, tags: Mapping[str, str]) -> LateTracker:
+    """The run of the training in a folder, in the store's tracking database.
+
+    Args:
+        folder: the training's folder.
+        experiment: MLflow experiment to record under.
+        tags: of the run.
+    """
+    from hitl_ops.contracts.store import Store
+    from hitl_ops.training.tracking import MlflowTracker
+
+    store = Store.from_environment()
+    return LateTracker(
+        folder,
+        lambda: MlflowTracker(
+            store.mlflow_uri,
+            experiment,
+            run_name=f"{folder.resolve().parent.name}/{folder.name}",
+            tags=dict(tags),
+            artifacts=store.mlflow_artifacts.as_uri(),
+        ),
+    )
+
+
+@contextlib.contextmanager
+def closing_with_status(tracker: LateTracker | None) -> Iterator[None]:
+    """Close a training's run with how the block ended: finished, failed, or killed."""
+    status = "FAILED"
+    try:
+        yield
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        if tracker is not None:
+            tracker.finish(status)

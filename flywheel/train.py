@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flywheel.configuration import ConfigOption, PresetOption, SetOption
+from flywheel.programs import Program, ProgramOption
 
 if TYPE_CHECKING:
     from flywheel.late_tracker import LateTracker
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 
 
 def train(
-    samples: Annotated[Path, typer.Option(help="Parquet file of samples, from `flywheel samples`.")],
+    samples: Annotated[
+        Path,
+        typer.Option(help="Parquet file of samples, from `flywheel samples`; for a robot the folder of a data set."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of this training alone; one that was cut short goes on.")],
     base: Annotated[
         str | None,
         typer.Option(
-            help="What to start from: tiny, smollm2, a folder, or a Hugging Face id. Pretrained weights get an adapter."
+            help="What to start from: tiny, smollm2, a folder, or a Hugging Face id; pretrained weights get an "
+            "adapter. For a robot: the folder of a policy to go on from."
         ),
     ] = None,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps, instead of epochs.")] = None,
@@ -35,13 +40,26 @@ def train(
         bool, typer.Option("--merge", help="Then make one model of base and adapter, ready for `rollout --policy OUT`.")
     ] = False,
     track: Annotated[bool, typer.Option(help="Record figures and plots in MLflow.")] = True,
-    experiment: Annotated[str, typer.Option(help="MLflow experiment to record under.")] = "planner",
+    experiment: Annotated[
+        str | None, typer.Option(help="MLflow experiment to record under; by default the program's.")
+    ] = None,
     tag: Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="Tag of the MLflow run. Repeatable.")] = [],  # noqa: B006
+    program: ProgramOption = Program.planner,
 ) -> None:
-    """Fine-tune a planner on samples, with an adapter or in full.
+    """Fine-tune a planner on samples, with an adapter or in full; or train a robot's policy (--program station).
 
     The same command run again goes on from the last checkpoint, or says that the training has come to its end.
     """
+    if program is Program.station:
+        from flywheel.train_robot import RobotTraining, train_robot
+
+        start = None if base is None else Path(base).expanduser()
+        where, tags = experiment or program, _tags(tag)
+        return train_robot(
+            RobotTraining(
+                samples, out, start, max_steps, preset, config, overrides, processes, merge, track, where, tags
+            )
+        )
     from flywheel.configuration import resolve_config, sections
     from flywheel.pipes_report import both, reporting
     from flywheel.processes import is_first, is_joined, run_joined
@@ -64,7 +82,7 @@ def train(
         tags = _tags(tag)
         if starts_others:
             raise typer.Exit(run_joined(processes, sys.argv[1:]))
-        tracker = _tracker(experiment, out, wanted, tags) if track and is_first() else None
+        tracker = _tracker(experiment or program, out, wanted, tags) if track and is_first() else None
         with progress_bar("train") as bar:
             summary = _tracked_training(wanted, samples, out, both(bar, report.progress), tracker)
         report.finished({**summary.model_dump(mode="json"), **(tracker.where() if tracker else {})})
@@ -111,40 +129,20 @@ def _tags(given: list[str]) -> dict[str, str]:
 
 
 def _tracker(experiment: str, out: Path, config: TrainConfig, tags: dict[str, str]) -> LateTracker:
-    from flywheel.late_tracker import LateTracker
-    from hitl_ops.contracts.store import Store
-    from hitl_ops.training.tracking import MlflowTracker
+    from flywheel.late_tracker import mlflow_run
 
-    store = Store.from_environment()
     own = {"folder": str(out.resolve()), "base": config.base, "method": config.method}
-    return LateTracker(
-        out,
-        lambda: MlflowTracker(
-            store.mlflow_uri,
-            experiment,
-            run_name=f"{out.resolve().parent.name}/{out.name}",
-            tags={**own, **tags},
-            artifacts=store.mlflow_artifacts.as_uri(),
-        ),
-    )
+    return mlflow_run(out, experiment, {**own, **tags})
 
 
 def _tracked_training(
     config: TrainConfig, samples: Path, out: Path, progress: Progress, tracker: LateTracker | None
 ) -> TrainSummary:
+    from flywheel.late_tracker import closing_with_status
     from hitl_ops.training.sft import train as run_training
 
-    status = "FAILED"
-    try:
-        summary = run_training(config, samples, out, progress, tracker)
-        status = "FINISHED"
-        return summary
-    except (KeyboardInterrupt, SystemExit):
-        status = "KILLED"
-        raise
-    finally:
-        if tracker is not None:
-            tracker.finish(status)
+    with closing_with_status(tracker):
+        return run_training(config, samples, out, progress, tracker)
 
 
 def _print_summary(summary: TrainSummary, out: Path) -> None:

@@ -11,7 +11,9 @@ from hitl_assets.planner_checks import PLANNER_CHECKS
 from hitl_assets.planner_jobs import PLANNER_ASSETS, planner_collection, planner_iteration_0, planner_refinement
 from hitl_assets.planner_learning_checks import LEARNING_CHECKS
 from hitl_assets.planner_session_checks import SESSION_CHECKS
-from hitl_assets.preset_choice import PresetChoice
+from hitl_assets.preset_choice import PresetChoice, StationPresetChoice
+from hitl_assets.station_checks import STATION_CHECKS
+from hitl_assets.station_jobs import STATION_ASSETS, station_control, station_iteration_0, station_refinement
 from resources.launcher import LocalLauncher
 from resources.progress import ProgressLog
 from resources.store import StoreResource
@@ -20,6 +22,7 @@ from sensors.annotation import finished_annotation
 from sensors.collection import finished_collection
 from sensors.label_changes import label_changes
 from sensors.opening import next_iteration
+from sensors.station import finished_epoch, next_station_iteration, station_changes
 
 # Dagster's own default tells every step's every event.
 _CONSOLE = dg.colored_console_logger.configured({"log_level": "INFO"})
@@ -36,12 +39,19 @@ def build_defs(
         loggers: where runs may write their log besides Dagster's own, by name.
     """
     return dg.Definitions(
-        assets=PLANNER_ASSETS,
-        asset_checks=[*PLANNER_CHECKS, *SESSION_CHECKS, *LEARNING_CHECKS],
-        jobs=[planner_iteration_0, planner_collection, planner_refinement],
-        sensors=[finished_collection, finished_annotation, next_iteration, label_changes],
+        assets=[*PLANNER_ASSETS, *STATION_ASSETS],
+        asset_checks=[*PLANNER_CHECKS, *SESSION_CHECKS, *LEARNING_CHECKS, *STATION_CHECKS],
+        jobs=[
+            *(planner_iteration_0, planner_collection, planner_refinement),
+            *(station_iteration_0, station_refinement, station_control),
+        ],
+        sensors=[
+            *(finished_collection, finished_annotation, next_iteration, label_changes),
+            *(finished_epoch, next_station_iteration, station_changes),
+        ],
         resources={
             "preset": PresetChoice.from_environment(),
+            "station_preset": StationPresetChoice.from_environment(),
             "store": StoreResource(),
             "launcher": LocalLauncher(),
             "tracker": TrackerResource(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,3 +113,35 @@ def sample_card_findings(
             "contradictions": card.contradictions,
         }
     return findings
+
+
+def training_findings(log_file: Path) -> tuple[Findings, dg.AssetCheckSeverity]:
+    """Is the loss a number, and did it end below where it began? With how loudly to tell.
+
+    Args:
+        log_file: the training's log.
+    """
+    from hitl_ops.training.train_log import read_log
+
+    findings = Findings()
+    severity = dg.AssetCheckSeverity.ERROR
+    with broken_files_noted(findings):
+        losses = [float(row["loss"]) for row in read_log(log_file)]
+        # The mean of a tenth at either end: single batches differ more than a short training moves them.
+        span = max(1, len(losses) // 10)
+        first, last = (sum(part) / max(1, len(part)) for part in (losses[:span], losses[-span:]))
+        findings.figures = {"loss at first": _figure(first), "loss at last": _figure(last), "steps": len(losses)}
+        if not losses:
+            findings.wrong.append("the log holds no loss")
+        elif not all(math.isfinite(loss) for loss in losses):
+            findings.wrong.append("a loss is not finite")
+        elif last >= first and len(losses) > 1:
+            # A policy that learned little can be examined; one that is no number can't.
+            severity = dg.AssetCheckSeverity.WARN
+            findings.wrong.append(f"the loss did not fall: {first:.4f} at first, {last:.4f} at last")
+    return findings, severity
+
+
+def _figure(value: float) -> float | str:
+    """Metadata are JSON, which knows no NaN."""
+    return value if math.isfinite(value) else str(value)

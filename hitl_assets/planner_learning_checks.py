@@ -6,8 +6,6 @@ whether it may serve is the gate's to decide, and that decision blocks nothing.
 
 # Annotations stay objects here; see `planner`.
 
-import math
-
 import dagster as dg
 
 from hitl_assets.findings import (
@@ -16,6 +14,7 @@ from hitl_assets.findings import (
     sample_card_findings,
     sample_file_findings,
     sample_leakage_findings,
+    training_findings,
 )
 from hitl_assets.planner import household_episodes
 from hitl_assets.planner_corrections import EXPERT, annotation_queue, expert_samples, session_videos
@@ -24,6 +23,7 @@ from hitl_assets.planner_iterations import PROGRAM
 from hitl_assets.planner_promotion import planner_promotion
 from hitl_assets.planner_training import planner_adapter, training_mix
 from hitl_assets.preset_choice import PresetChoice
+from hitl_assets.promotion_result import gate_findings
 from resources.store import StoreResource
 
 
@@ -187,31 +187,8 @@ def mix_weights(
 )
 def training_learned(context: dg.AssetCheckExecutionContext, store: StoreResource) -> dg.AssetCheckResult:
     """Look at the training log's first and last losses."""
-    from hitl_ops.training.train_log import read_log
-
-    findings = Findings()
-    severity = dg.AssetCheckSeverity.ERROR
-    with broken_files_noted(findings):
-        log = read_log(store.iteration(PROGRAM, context.partition_key).policy / "train_log.jsonl")
-        losses = [float(row["loss"]) for row in log]
-        # The mean of a tenth at either end: single batches differ more than a short training moves them.
-        span = max(1, len(losses) // 10)
-        first, last = (sum(part) / max(1, len(part)) for part in (losses[:span], losses[-span:]))
-        findings.figures = {"loss at first": _figure(first), "loss at last": _figure(last), "steps": len(losses)}
-        if not losses:
-            findings.wrong.append("the log holds no loss")
-        elif not all(math.isfinite(loss) for loss in losses):
-            findings.wrong.append("a loss is not finite")
-        elif last >= first and len(losses) > 1:
-            # A policy that learned little can be examined; one that is no number can't.
-            severity = dg.AssetCheckSeverity.WARN
-            findings.wrong.append(f"the loss did not fall: {first:.4f} at first, {last:.4f} at last")
+    findings, severity = training_findings(store.iteration(PROGRAM, context.partition_key).policy / "train_log.jsonl")
     return findings.result(severity)
-
-
-def _figure(value: float) -> float | str:
-    """Metadata are JSON, which knows no NaN."""
-    return value if math.isfinite(value) else str(value)
 
 
 @dg.asset_check(
@@ -249,18 +226,7 @@ def evaluation_gate(
 @dg.asset_check(asset=planner_promotion, description="The student passed the gate, and serves.")
 def gate_passed(context: dg.AssetCheckExecutionContext, store: StoreResource) -> dg.AssetCheckResult:
     """Say whether the gate let the student serve; a refusal is worth a look, and no error."""
-    from hitl_ops.evaluation.gate import read_gate
-
-    findings = Findings()
-    with broken_files_noted(findings):
-        verdict = read_gate(store.iteration(PROGRAM, context.partition_key).evaluation)
-        if verdict is None:
-            findings.wrong.append("there is no verdict")
-        else:
-            findings.figures = {"student": verdict.candidate, "compared with": verdict.serving or "nothing"}
-            if not verdict.promote:
-                findings.doubtful.append(verdict.reason)
-    return findings.result()
+    return gate_findings(store.iteration(PROGRAM, context.partition_key).evaluation).result()
 
 
 @dg.asset_check(asset=planner_promotion, description="What serves is whole, and has been evaluated.")

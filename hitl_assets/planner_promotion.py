@@ -7,12 +7,10 @@ any other, and the next iteration opens on the policy that goes on serving.
 # Annotations stay objects here: Dagster does not recognise the context's type in a string, so this module must not
 # import `annotations` from `__future__`.
 
-import hashlib
 from typing import Any
 
 import dagster as dg
 
-from hitl_assets import showing
 from hitl_assets.mistakes import mistakes_named
 from hitl_assets.planner import stage_tags
 from hitl_assets.planner_examination import planner_evaluation
@@ -20,6 +18,7 @@ from hitl_assets.planner_iterations import GROUP, OWNERS, PROGRAM, human_input, 
 from hitl_assets.planner_training import planner_policy
 from hitl_assets.preset_choice import PresetChoice
 from hitl_assets.presets import CheckLimits
+from hitl_assets.promotion_result import promotion_result
 from hitl_assets.provenance import code_version
 from hitl_ops.evaluation.summary import EvaluationSummary
 from resources.progress import ProgressListener
@@ -50,7 +49,7 @@ def planner_promotion(
 ) -> dg.MaterializeResult[Any]:
     """Ask the gate, and promote if it says so."""
     from hitl_ops.evaluation.evaluate import read_evaluation
-    from hitl_ops.evaluation.gate import GATE_FILE, GATE_PLOT, write_gate
+    from hitl_ops.evaluation.gate import write_gate
     from hitl_ops.serving.policy_alias import policy_of, resolve
     from hitl_ops.serving.promotion import judge, promote_by_gate
 
@@ -69,36 +68,7 @@ def planner_promotion(
             verdict = found
         student, serves = policy_of(iteration).policy_id, resolve(store.open(), PROGRAM)
         told(1, 1, verdict.reason)
-    decided = f"{verdict.model_dump_json()}{serves.policy_id if serves else ''}"
-    difference = verdict.difference
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(hashlib.sha256(decided.encode("utf-8")).hexdigest()),
-        metadata={
-            "promoted": verdict.promote,
-            "why": verdict.reason,
-            "serves": serves.policy_id if serves else "nothing",
-            "student": student,
-            "compared with": verdict.serving or "nothing",
-            "episodes": verdict.episodes,
-            "success": round(verdict.candidate_mean, 4),
-            **({"success of what served": round(verdict.serving_mean, 4)} if verdict.serving_mean is not None else {}),
-            **(
-                {
-                    "difference": showing.interval(difference.difference, difference.low, difference.high),
-                    "p": round(difference.p_value, 4),
-                }
-                if difference is not None
-                else {}
-            ),
-            **(
-                {"share of resamples not worse": round(verdict.probability_not_worse, 4)}
-                if verdict.probability_not_worse is not None
-                else {}
-            ),
-            "plot": showing.pictures([iteration.evaluation / GATE_PLOT]),
-            "verdict": showing.path(iteration.evaluation / GATE_FILE),
-        },
-    )
+    return promotion_result(verdict, student, serves.policy_id if serves else "", iteration.evaluation)
 
 
 def _hindrance(summary: EvaluationSummary, limits: CheckLimits) -> str:

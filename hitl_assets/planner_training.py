@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from hitl_assets import showing
-from hitl_assets.claims import claim, made_from_of
+from hitl_assets.claims import made_from_of
+from hitl_assets.launched_training import LOG_FILE, Lesson, launch_training, numbers, run_page
 from hitl_assets.mistakes import mistakes_named
 from hitl_assets.planner import distilled_samples, stage_tags
 from hitl_assets.planner_corrections import expert_samples
@@ -176,7 +177,6 @@ def planner_adapter(
     progress: dg.ResourceParam[ProgressListener],
 ) -> dg.MaterializeResult[Any]:
     """Train, or go on with a training of the same samples and configuration."""
-    from hitl_ops.contracts.publish import publish_json
     from hitl_ops.samples.parquet import read_manifest
     from hitl_ops.samples.training_mix import mix_path
 
@@ -184,42 +184,33 @@ def planner_adapter(
         iteration = store.iteration(PROGRAM, context.partition_key)
         lessons = lessons_of(preset.resolve(), store, iteration, context.instance)
         samples, out = mix_path(iteration), iteration.policy
-        resumed = claim(
-            out,
-            {
-                "config": lessons.config.decisive(),
-                "processes": lessons.processes,
-                "samples": read_manifest(samples).hash,
-                "parent": lessons.parent,
-            },
-        )
-        context.log.info("going on where the last run stopped" if resumed else "starting anew")
-        # JSON is YAML: the verb reads it like a file written by hand.
-        publish_json(out / "config.yaml", lessons.config)
-        summary = launcher.launch(
+        summary = launch_training(
             context,
-            [
-                "train",
-                *("--samples", str(samples), "--out", str(out), "--config", str(out / "config.yaml")),
-                *tracker.arguments(PROGRAM, context.partition_key, context.run.run_id),
-            ],
-            log=out / "train.log",
-            progress=progress.of_step(context),
-            processes=lessons.processes,
-            environment={"FLYWHEEL_HOME": str(store.open().root)},
+            Lesson(
+                samples,
+                out,
+                lessons.config,
+                {
+                    "config": lessons.config.decisive(),
+                    "processes": lessons.processes,
+                    "samples": read_manifest(samples).hash,
+                    "parent": lessons.parent,
+                },
+                lessons.processes,
+            ),
+            store.open(),
+            iteration,
+            launcher,
+            tracker,
+            progress.of_step(context),
         )
     trained = out / str(summary["trained"])
     weights = sorted(trained.glob("*.safetensors"))
-    page = (
-        {"MLflow": dg.MetadataValue.url(tracker.run_page(summary["mlflow_experiment_id"], summary["mlflow_run_id"]))}
-        if summary.get("mlflow_run_id")
-        else {}
-    )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(manifest_hash(weights, relative_to=out)),
         metadata={
-            **page,
-            **_numbers(summary, "train_loss", "validation_loss", "best_validation_loss"),
+            **run_page(tracker, summary),
+            **numbers(summary, "train_loss", "validation_loss", "best_validation_loss"),
             "steps": summary["steps"],
             "resumed at step": summary["resumed_step"],
             "samples": summary["train_samples"],
@@ -231,14 +222,9 @@ def planner_adapter(
             "trained parameters": summary["trained_parameters"],
             "loss": showing.pictures(sorted((out / "plots").glob("*.png"))),
             "weights": showing.path(trained),
-            "log": showing.path(out / "train.log"),
+            "log": showing.path(out / LOG_FILE),
         },
     )
-
-
-def _numbers(summary: dict[str, Any], *names: str) -> dict[str, float]:
-    """Those of the figures that there are; Dagster draws them across materialisations."""
-    return {name.replace("_", " "): float(summary[name]) for name in names if summary.get(name) is not None}
 
 
 @dg.asset(

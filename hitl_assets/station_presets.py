@@ -141,6 +141,11 @@ class StationPreset(StrictConfig):
         """The simulated robot."""
         return self.evaluation.world
 
+    @property
+    def config_name(self) -> str:
+        """What the training's configuration is called where others ask for a name: ``act_bimanual``."""
+        return f"{self.training.model.kind}_{self.world}"
+
     def in_world(self, name: str, options: Mapping[str, Any] | None = None) -> Self:
         """The same scale in another world, with that world's usual task.
 

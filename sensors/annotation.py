@@ -26,15 +26,9 @@ from hitl_assets.planner_versions import Given, given, newer_labels, versions
 from hitl_assets.preset_choice import PresetChoice
 from hitl_ops.contracts.errors import UserError
 from resources.store import StoreResource
-from sensors.watching import LOOK_EVERY_S, WATCH_S
+from sensors.watching import LOOK_EVERY_S, WATCH_S, at_work
 
-_UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+_JOBS = (planner_iteration_0.name, planner_collection.name, planner_refinement.name)
 
 
 @dg.sensor(
@@ -101,14 +95,7 @@ def _waiting(instance: dg.DagsterInstance) -> list[str]:
         annotation_queue.key
     )
     open_ones = sorted(taken_up - instance.get_materialized_partitions(DECISION), key=int)
-    return [key for key in open_ones if not _at_work(instance, key)]
-
-
-def _at_work(instance: dg.DagsterInstance, key: str) -> bool:
-    return any(
-        instance.get_runs_count(dg.RunsFilter(job_name=job.name, tags={"dagster/partition": key}, statuses=_UNFINISHED))
-        for job in (planner_iteration_0, planner_collection, planner_refinement)
-    )
+    return [key for key in open_ones if not at_work(instance, key, *_JOBS)]
 
 
 def _queue(store: StoreResource, key: str) -> list[str]:

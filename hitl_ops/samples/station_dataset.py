@@ -12,7 +12,7 @@ import itertools
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +110,7 @@ def build_station_dataset(
     *,
     verdicts: Mapping[str, Verdict] | None = None,
     exclude: Iterable[str] = (),
+    earlier: Iterable[str | Path] = (),
 ) -> StationDatasetSummary:
     """Make a LeRobot data set of recordings; it replaces the one at ``out`` when it is complete.
 
@@ -120,6 +121,7 @@ def build_station_dataset(
         progress: told after each episode.
         verdicts: what was said after the recording, by episode id or file name; counts before what the recording says.
         exclude: recordings to leave out, by episode id or file name.
+        earlier: data sets of the same recordings and more, whose videos are linked rather than encoded again.
 
     Returns:
         What came of it.
@@ -142,7 +144,7 @@ def build_station_dataset(
         )
     workers = config.workers or os.cpu_count() or 1
     with ThreadPoolExecutor(workers, thread_name_prefix="video") as pool:
-        form = _Form(first[0], config, target, pool)
+        form = _Form(first[0], config, target, pool, [Path(one) for one in earlier])
         pending: deque[_Pending] = deque()
         with writing_dataset(target, form.info) as writer:
             try:
@@ -230,7 +232,12 @@ class _Form:
     """What all episodes of a data set have in common, and how one of them becomes rows and videos."""
 
     def __init__(
-        self, first: StationEpisode, config: StationDatasetConfig, target: Path, pool: ThreadPoolExecutor
+        self,
+        first: StationEpisode,
+        config: StationDatasetConfig,
+        target: Path,
+        pool: ThreadPoolExecutor,
+        earlier: Sequence[Path],
     ) -> None:
         self._first, self._config, self._pool = first, config, pool
         if first.facts.fps != int(first.facts.fps):
@@ -245,7 +252,7 @@ class _Form:
             robot_type=first.facts.robot or None,
         )
         self.work = target.with_name(f".{target.name}.videos")
-        self._kept = _kept_videos(target)
+        self._kept = {key: part for place in (*earlier, target) for key, part in _kept_videos(place).items()}
         self.manifest = hashlib.sha256(config.model_dump_json(exclude={"workers"}).encode())
 
     @staticmethod
