@@ -40,6 +40,8 @@ _PICK_PITCH = math.radians(75)
 _PASS_PITCH = math.radians(60)
 _MEETING = (0.0, 0.5, 0.25)
 """Where the cube is handed over, and above which line peg and socket meet."""
+_REACHING = (0.0, -0.3, 0.8, 0.0, 0.5, 0.0)
+"""An arm's joints with its hand over the table, pointing down: from here on its wrist is never straight."""
 _YAWS = {"left": 0.0, "right": math.pi}
 _HELD = {"cube": 0.606, "peg": 0.353, "socket": 0.656}
 """A gripper's opening when its fingers touch the sides of a thing."""
@@ -90,17 +92,19 @@ class Mistakes:
 
 @dataclass(slots=True)
 class _Hand:
-    """One hand's way: where it was at the phase's beginning and where it is to be at its end.
+    """One hand's way in this phase, from joints to joints: through space it would twist where the wrist is straight.
 
-    A state of a hand is x, y, z in metres, yaw, pitch and roll in radians, and the gripper's opening.
+    A hand's place is x, y, z in metres, yaw, pitch and roll in radians, and the gripper's opening; its joints are the
+    arm's six and that opening.
     """
 
     side: Side
+    place: tuple[float, ...]
     start: tuple[float, ...]
     end: tuple[float, ...]
 
     def at(self, share: float) -> list[float]:
-        """Its state when this share of the way is done."""
+        """Its joints when this share of the way is done."""
         eased = share**3 * (10 - 15 * share + 6 * share**2)  # least jerk
         return [a + (b - a) * eased for a, b in zip(self.start, self.end, strict=True)]
 
@@ -158,7 +162,6 @@ class ScriptedAloha:
         self._phases = TRANSFER_PHASES
         self._ticks = 0
         self._hands: list[_Hand] = []
-        self._joints: list[Float64] = []
 
     def act(self, reading: RobotReading) -> Float32:
         """The next joint targets, [14] float32.
@@ -174,7 +177,6 @@ class ScriptedAloha:
             if things not in (7, 14):
                 raise ValueError("the scripted hands need a world that tells where the cube, or peg and socket, are")
             self._phases = TRANSFER_PHASES if things == 7 else INSERTION_PHASES
-            self._joints = [np.array(reading.position[first : first + 6], dtype=np.float64) for first in (0, 7)]
             self._hands = [self._resting(side, reading) for side in SIDES]
             self._aim(reading)
         elif self._ticks >= self._length():
@@ -184,15 +186,7 @@ class ScriptedAloha:
             self._aim(reading)
         self._ticks += 1
         share = 1.0 if self.phase == "hold" else min(1.0, self._ticks / self._length())
-        action: list[float] = []
-        for number, hand in enumerate(self._hands):
-            x, y, z, yaw, pitch, roll, opening = hand.at(share)
-            # From the last pose on: the arm goes on as it was bent.
-            self._joints[number] = joints = self._kinematics.joints(
-                hand.side, (x, y, z), hand_turn(yaw, pitch, roll), self._joints[number]
-            )
-            action += [*joints.tolist(), opening]
-        target = np.array(action)
+        target = np.array([joint for hand in self._hands for joint in hand.at(share)])
         if self.config.jitter:
             # Slow tremor: a hand's, not an encoder's.
             self._shake = 0.9 * self._shake + math.sqrt(1 - 0.9**2) * self._tremor.standard_normal(14)
@@ -206,16 +200,25 @@ class ScriptedAloha:
     def _resting(self, side: Side, reading: RobotReading) -> _Hand:
         """A hand as the reading finds it."""
         first = 0 if side == "left" else 7
-        place, turn = self._kinematics.hand(side, reading.position[first : first + 6])
-        state = (*place.tolist(), *_angles(side, turn), float(reading.position[first + 6]))
-        return _Hand(side, state, state)
+        *joints, opening = (float(joint) for joint in reading.position[first : first + 7])
+        place, turn = self._kinematics.hand(side, joints)
+        state = (*joints, opening)
+        return _Hand(side, (*place.tolist(), *_angles(side, turn), opening), state, state)
 
     def _aim(self, reading: RobotReading) -> None:
         """Set out for the end of the phase that begins now."""
         assert reading.environment_state is not None
         things = [_Thing.read(pose) for pose in reading.environment_state.reshape(-1, 7)]
-        ends = self._transfer(things[0]) if len(things) == 1 else self._insertion(reading, *things)
-        self._hands = [_Hand(hand.side, hand.end, end) for hand, end in zip(self._hands, ends, strict=True)]
+        places = self._transfer(things[0]) if len(things) == 1 else self._insertion(reading, *things)
+        self._hands = [self._sent(hand, place) for hand, place in zip(self._hands, places, strict=True)]
+
+    def _sent(self, hand: _Hand, place: tuple[float, ...]) -> _Hand:
+        """A hand that sets out for a place."""
+        if place[:6] == hand.place[:6]:
+            return _Hand(hand.side, place, hand.end, (*hand.end[:6], place[6]))
+        near = _REACHING if self.phase == "approach" else hand.end[:6]
+        joints = self._kinematics.joints(hand.side, place[:3], hand_turn(*place[3:6]), near)
+        return _Hand(hand.side, place, hand.end, (*joints.tolist(), place[6]))
 
     def _over(self, side: Side, thing: _Thing, rise: float) -> tuple[float, ...]:
         """A hand that is to take an object, open."""
@@ -231,7 +234,7 @@ class ScriptedAloha:
     def _transfer(self, cube: _Thing) -> list[tuple[float, ...]]:
         """Where the hands are to be at the end of this phase: the right takes the cube, the left takes it over."""
         wrong = self.mistakes
-        left, right = (hand.end for hand in self._hands)
+        left, right = (hand.place for hand in self._hands)
         closed = self._closed("cube")
         x, y, z = _MEETING
         if self.phase == "approach":
@@ -260,7 +263,7 @@ class ScriptedAloha:
     def _insertion(self, reading: RobotReading, peg: _Thing, socket: _Thing) -> list[tuple[float, ...]]:
         """The same for the right's peg and the left's socket."""
         wrong = self.mistakes
-        left, right = (hand.end for hand in self._hands)
+        left, right = (hand.place for hand in self._hands)
         around_socket, around_peg = self._closed("socket"), self._closed("peg")
         if self.phase in ("approach", "descend"):
             above = _CLEARANCE if self.phase == "approach" else 0.0
