@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hitl_ops.contracts.config import apply_overrides, load_config
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.serving.freed_memory import keep_freed_memory
 from robot_client.emergency import EmergencyExit
 from robot_client.people import Keyboard, Person, SimulatedPerson
 from robot_client.policy_connection import PolicyConnection
@@ -59,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(config: StationConfig, given: argparse.Namespace) -> int:
     # Beside the control loop there are threads that draw, encode and send: none may keep it waiting for milliseconds.
     sys.setswitchinterval(_SWITCH_S)
+    keep_freed_memory()  # two cameras of 480×640 at 50 Hz: 700 page faults a second instead of 5000
     plain = given.plain or not sys.stdout.isatty()
     with contextlib.ExitStack() as stack:
         emergency = stack.enter_context(EmergencyExit())

@@ -138,4 +138,9 @@ def make_robot(config: StationConfig) -> Robot:
         make: Callable[[StationConfig], Robot] = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise UserError(f"robot adapter '{name}' cannot be loaded ({error})", "check robot.adapter") from None
-    return make(config)
+    if name in known:
+        return make(config)
+    from robot_client.robots.guarded import GuardedRobot, mistakes_named
+
+    with mistakes_named(name):
+        return GuardedRobot(make(config), name)

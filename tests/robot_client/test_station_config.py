@@ -86,6 +86,7 @@ def test_every_field_is_described() -> None:
         ({"cameras": [{"name": "a"}, {"name": "a"}]}, "two cameras share a name"),
         ({"robot": {"adapter": "nobody"}}, "robot adapter 'nobody' is unknown"),
         ({"robot": {"adapter": "nobody:here"}}, "robot adapter 'nobody:here' cannot be loaded"),
+        ({"robot": {"adapter": "math:sqrt"}}, "robot adapter 'math:sqrt' failed (TypeError: must be real number"),
         ({"robot": {"adapter": "replay", "options": {"episode": "x", "lockstap": 1}}}, "did you mean 'lockstep'?"),
         ({"robot": {"adapter": "replay", "options": {"episode": "gone.hdf5"}}}, "episode 'gone.hdf5' does not exist"),
         ({"data": {"upload": {"enabled": True, "url": "http://x"}}}, "FLYWHEEL_UPLOAD_TOKEN is empty"),

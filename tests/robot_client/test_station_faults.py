@@ -13,6 +13,8 @@ import pytest
 from hitl_ops.records import station_episode
 from hitl_ops.records.station_hdf5 import read_station_episode, read_station_facts
 from robot_client.people import Situation
+from robot_client.robots.guarded import GuardedRobot
+from robot_client.robots.robot import Robot, Seen
 from robot_client.states import State
 from tests.support.openpi_server import OpenpiServer, metadata, openpi_server, reply
 from tests.support.station_runs import Pressing, StationRun, station_config
@@ -42,11 +44,13 @@ def after_frames(robot: ToyArms, frames: int, do: Callable[[], None]) -> Callabl
     return keys
 
 
-def run_until_it_breaks(tmp_path: Path, server: OpenpiServer, robot: ToyArms, do: Callable[[], None]) -> StationRun:
+def run_until_it_breaks(
+    tmp_path: Path, server: OpenpiServer, robot: ToyArms, do: Callable[[], None], *, driven: Robot | None = None
+) -> StationRun:
     """Start an episode, break something after 30 actions, and leave by the emergency exit afterwards."""
     config = station_config(tmp_path, server.port, cameras=CAMERAS)  # type: ignore[arg-type]
     person = Pressing({State.READY: ["y"], State.EXECUTING: after_frames(robot, 30, do)})
-    run = StationRun(config, robot, person)
+    run = StationRun(config, driven or robot, person)
     person.script[State.DECIDING] = run.leaving
     assert run.run() == 130
     return run
@@ -108,6 +112,21 @@ def test_sensors_that_fail(
 ) -> None:
     run = run_until_it_breaks(tmp_path, server, robot, lambda: robot.wrong.update({what: how}))
     kept_as_aborted(run, robot, wrong)
+
+
+def test_an_adapter_that_breaks_is_one_line_too(
+    tmp_path: Path, server: OpenpiServer, robot: ToyArms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken() -> Seen:
+        raise OSError("the bus\nis silent")
+
+    guarded = GuardedRobot(robot, "my_lab.arms:Arms")
+    run = run_until_it_breaks(
+        tmp_path, server, robot, lambda: monkeypatch.setattr(robot, "observe", mistaken), driven=guarded
+    )
+    kept_as_aborted(
+        run, robot, "robot adapter 'my_lab.arms:Arms' failed (OSError: the bus is silent): see test_station"
+    )
 
 
 def test_a_jump_that_is_too_large(tmp_path: Path, server: OpenpiServer, robot: ToyArms) -> None:
