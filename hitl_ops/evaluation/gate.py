@@ -100,7 +100,7 @@ def evaluated_policy(folder: Path, policy_id: str) -> EvaluatedPolicy:
     scored = ", ".join(sorted(summary.policy_ids.values())) or "policies it does not name"
     raise UserError(
         f"policy '{policy_id}' has not been evaluated: '{folder}' is about {scored}",
-        "evaluate it first (planner_evaluation, or flywheel rollout and flywheel evaluate)",
+        "evaluate it first: materialise the evaluation of its iteration, or use flywheel evaluate",
     )
 
 
@@ -224,7 +224,7 @@ def _need_same_episodes(
     raise UserError(
         f"'{candidate.policy_id}' and '{serving.policy_id}' were not evaluated on the same episodes of '{split}' "
         f"({len(ours)} and {len(theirs)}, {common} of the same name and task)",
-        f"evaluate '{serving.policy_id}' again on today's episodes: materialise planner_evaluation of its iteration",
+        f"evaluate '{serving.policy_id}' again on today's episodes: materialise the evaluation of its iteration",
     )
 
 

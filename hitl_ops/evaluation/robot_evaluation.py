@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -82,33 +83,43 @@ def evaluate_robot_policies(
     with _pool(config, len(groups)) as pool:
         for name, folder in policies.items():
             files = {_part_file(out, folder, policy_ids[name], config, group): group for group in groups}
-            waiting: dict[Future[list[EpisodeScore]], Path] = {
-                pool.submit(_play, folder, policy_ids[name], config, group): file
-                for file, group in files.items()
-                if not file.is_file()
-            }
+            work = {file: (folder, policy_ids[name], config, files[file]) for file in files if not file.is_file()}
             before = len(seeds) * len(scores)
-            done = before + len(seeds) - sum(len(files[file]) for file in waiting.values())
+            done = before + len(seeds) - sum(len(files[file]) for file in work)
             progress(done, total, name)
-            try:
-                while waiting:
-                    ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                    for one in ended:
-                        file = waiting.pop(one)
-                        publish_json_lines_gz(file, list[BaseModel](one.result()))
-                        done += len(files[file])
-                        progress(done, total, name)
-            except BaseException:
-                for one in waiting:
-                    one.cancel()
-                raise
+            for file, played in _played(pool, work):
+                publish_json_lines_gz(file, list[BaseModel](played))
+                done += len(files[file])
+                progress(done, total, name)
             rows = [score for file in files for score in _read_part(file)]
             scores[name] = {score.episode_id: score for score in rows}
     return publish_evaluation(scores, out, config.scoring, {SPLIT: config.episode_set})
 
 
-def _pool(config: RobotEvaluationConfig, groups: int) -> ProcessPoolExecutor:
+_Work = tuple[Path, str, RobotEvaluationConfig, list[int]]
+
+
+def _played(pool: ProcessPoolExecutor | None, work: dict[Path, _Work]) -> Iterator[tuple[Path, list[EpisodeScore]]]:
+    """Play groups of episodes, in workers or, where there is no pool, here; each comes with its file."""
+    if pool is None:
+        for file, told in work.items():
+            yield file, _play(*told)
+        return
+    waiting: dict[Future[list[EpisodeScore]], Path] = {pool.submit(_play, *told): file for file, told in work.items()}
+    try:
+        while waiting:
+            ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for one in ended:
+                yield waiting.pop(one), one.result()
+    finally:
+        for one in waiting:
+            one.cancel()
+
+
+def _pool(config: RobotEvaluationConfig, groups: int) -> contextlib.AbstractContextManager[ProcessPoolExecutor | None]:
     count = min(config.processes or os.cpu_count() or 1, groups)
+    if count == 1:  # one more process would only take seconds to start
+        return contextlib.nullcontext(None)
     return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread)
 
 

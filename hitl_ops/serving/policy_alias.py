@@ -140,7 +140,7 @@ def policy_of(paths: IterationPaths) -> PolicyCard:
     if not (paths.policy / CARD_FILE).is_file() or not (paths.policy / MERGED_FOLDER).is_dir():
         raise UserError(
             f"iteration {paths.key} of '{paths.program}' has no policy ('{paths.policy}')",
-            "materialise planner_policy of that iteration, or train and merge by hand",
+            f"materialise {paths.program}_policy of that iteration, or train and merge by hand",
         )
     return read_card(paths.policy)
 
