@@ -9,6 +9,7 @@ import threading
 import time
 import types
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,23 @@ def test_the_simulated_arms_move_hold_soften_and_come_back_after_a_kill(arms: Si
         until(lambda: arms.observe() is None)
     arms.reset(4, never)
     assert arms.observe().reading.position.shape == (14,)
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.skipif(find_spec("gym_aloha") is None, reason="gym-aloha is not installed (extra 'aloha')")
+def test_the_adapters_name_is_the_worlds(tmp_path: Path) -> None:
+    camera = {"name": "angle", "height": 24, "width": 32}
+    options = {"lockstep": True, "world": {"task": "insertion", "shadows": False}}
+    arms = make_robot(config_of(tmp_path, "aloha", cameras=(camera,), **options))
+    try:
+        arms.reset(3, never)
+        seen = arms.observe()
+        assert arms.spec.name == "aloha" and seen.frames["angle"].picture.shape == (24, 32, 3)
+        arms.command(seen.reading.position)
+        assert arms.observe().reading.time == pytest.approx(0.02) and arms.success() is False
+    finally:
+        arms.close()
 
 
 @pytest.mark.slow

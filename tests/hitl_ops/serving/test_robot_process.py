@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from hitl_ops.contracts.robot import Float32, RobotReading
 from hitl_ops.experts.scripted_arms import ScriptedArms
 from hitl_ops.serving.robot_link import RobotLink, RobotProcess
 from hitl_ops.serving.wire import WireError
+from hitl_ops.worlds.aloha.world import AlohaConfig, AlohaWorld
 from hitl_ops.worlds.bimanual.world import BimanualConfig, BimanualWorld
 
 pytestmark = pytest.mark.integration
@@ -207,3 +209,20 @@ def test_what_hinders_it_from_starting_is_said() -> None:
         RobotProcess(["cameras=[cam_top]"])
     with pytest.raises(UserError, match="unknown config key 'colour'"):
         RobotProcess(["colour=red"])
+
+
+@pytest.mark.skipif(find_spec("gym_aloha") is None, reason="gym-aloha is not installed (extra 'aloha')")
+def test_another_world_is_driven_the_same_way() -> None:
+    options = ["task=insertion", "cameras=[top]", "shadows=false", *SMALL]
+    with RobotProcess(["--lockstep", "--world", "aloha", *options]) as process:
+        link = process.link()
+        with AlohaWorld(AlohaConfig(task="insertion", cameras=("top",), shadows=False, height=16, width=24)) as world:
+            assert link.spec == world.spec and link.task == world.task == "Insert the peg into the socket"
+            here, there = world.reset(1), link.reset(1)
+            for _ in range(3):
+                assert np.array_equal(here.position, there.position)
+                here = world.tick(raised(link))
+                there, images = link.command(raised(link), cameras=("top",))
+            assert np.array_equal(images["top"], world.images()["top"])
+            assert link.outcome() == (False, "peg and socket were not both touched")
+        link.close()
