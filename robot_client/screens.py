@@ -106,6 +106,8 @@ class PlainScreen:
 
     def show(self, view: StationView) -> None:
         """See :class:`Screen`."""
+        if view.state is State.LABELING and view.label is not None:
+            return  # all of it has been printed; what it is called now is a line of its own
         lines = [_RULE, view.headline]
         if view.state in (State.READY, State.DECIDING):
             lines.append(f"  Episodes collected this epoch: {view.tally.complete} ({view.tally})")

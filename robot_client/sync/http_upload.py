@@ -52,7 +52,7 @@ class HttpUpload:
                 note = f"{episode.name} ({number} of {len(manifest.episodes)})"
                 self._send_episode(folder, episode, f"{base}/{quote(episode.name)}", note, say, stopped)
             say("the server verifies")
-            self._asked("POST", f"{base}/finished", manifest.model_dump_json().encode(), stopped)
+            self._asked("POST", f"{base}/finished", manifest.model_dump_json().encode(), say, stopped)
             say(f"{len(manifest.episodes)} episodes verified on the server")
         finally:
             self._drop()
@@ -67,7 +67,7 @@ class HttpUpload:
         stopped: Callable[[], bool],
     ) -> None:
         about = {"sha256": episode.sha256, "bytes": episode.bytes}
-        state = self._asked("GET", f"{address}?{urlencode(about)}", None, stopped)
+        state = self._asked("GET", f"{address}?{urlencode(about)}", None, say, stopped)
         piece = int(self._settings.chunk_mb * 2**20)
         with (folder.raw / episode.name).open("rb") as file:
             while not state["complete"]:
@@ -77,9 +77,12 @@ class HttpUpload:
                 content = file.read(piece)
                 if not content and have < episode.bytes:
                     raise SyncFailed(f"'{folder.raw / episode.name}' has become shorter", "let nothing write to it")
-                state = self._asked("PUT", f"{address}?{urlencode({**about, 'offset': have})}", content, stopped)
+                place = f"{address}?{urlencode({**about, 'offset': have})}"
+                state = self._asked("PUT", place, content, say, stopped)
 
-    def _asked(self, method: str, address: str, body: bytes | None, stopped: Callable[[], bool]) -> dict[str, Any]:
+    def _asked(
+        self, method: str, address: str, body: bytes | None, say: Say, stopped: Callable[[], bool]
+    ) -> dict[str, Any]:
         """Ask the server, patiently.
 
         Raises:
@@ -90,10 +93,11 @@ class HttpUpload:
                 raise SyncStopped("the sync was stopped", "the next start goes on where it stopped")
             try:
                 return self._once(method, address, body)
-            except _Unreachable:
+            except _Unreachable as error:
                 self._drop()
                 if attempt == _TRIES - 1:
                     raise
+                say(f"{error.what}; trying again")
                 until = time.monotonic() + self._again_s * (attempt + 1)
                 while time.monotonic() < until and not stopped():
                     time.sleep(min(0.1, self._again_s))

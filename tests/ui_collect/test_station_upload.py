@@ -202,9 +202,13 @@ def test_a_full_disk_on_the_server_is_told_and_costs_nothing(
     assert missing_of(there, make_manifest(here)) == []
 
 
-def test_a_server_that_is_away_is_named(here: EpochFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_away_is_named_from_the_first_try_on(
+    here: EpochFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
     with pytest.raises(SyncFailed, match=r"upload server http://127\.0\.0\.1:9 cannot be reached"):
-        send(upload("http://127.0.0.1:9"), here)
+        upload("http://127.0.0.1:9").send(here, make_manifest(here), said.append, lambda: False)
+    assert said == ["upload server http://127.0.0.1:9 cannot be reached (Connection refused); trying again"] * 4
 
 
 def test_a_kill_between_the_last_piece_and_the_check_is_made_up_for(
