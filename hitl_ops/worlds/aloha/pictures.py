@@ -36,6 +36,8 @@ class MujocoPictures:
         self._mujoco = mujoco
         self._thread = threading.get_ident()
         model.vis.quality.offsamples = 4 if smooth_edges else 0
+        if not shadows:
+            model.vis.quality.shadowsize = 0  # 64 MB a context otherwise
         self._model = model
         try:
             self._gl: Any = _context_class()(8, 8)
