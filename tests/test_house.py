@@ -23,6 +23,8 @@ HEAVY = (
     "mlflow",
     "pybullet",
     "moderngl",
+    "mujoco",
+    "dm_control",
     "matplotlib",
     "openai",
     "pandas",
