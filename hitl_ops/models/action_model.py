@@ -129,19 +129,19 @@ def build_action_model(
     spec = robot_of(info, config.chunk)
     facts = PolicyFacts(spec=spec, task=task, advantage=config.advantage, base=config.pretrained or config.kind)
     made = _lerobot_config(config, info, device)
+    with quiet_lerobot():
+        before, after = _pipelines(made, _tensors(stats, made, config))  # a tokenizer is missed sooner than a model
     with torch.random.fork_rng(devices=[]), quiet_lerobot():
         torch.manual_seed(seed)
         try:
             made.validate_features()
-            policy = _policy_class(config.kind)(made)
-            if config.pretrained:
-                policy = _policy_class(config.kind).from_pretrained(config.pretrained, config=made)
+            kind = _policy_class(config.kind)
+            policy = kind.from_pretrained(config.pretrained, config=made) if config.pretrained else kind(made)
         except ImportError as error:
             raise UserError(f"policy '{config.kind}' needs a library ({error})", "install the 'vla' extra") from None
         except (ValueError, OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"policy '{config.kind}' cannot be made ({reason})", "check model.options") from None
-        before, after = _pipelines(made, _tensors(stats, made, config))
     return ActionModel(policy.to(device), before, after, facts)
 
 
