@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.station_epoch import EpochFolder, epoch_folders, missing_of, read_manifest, sha256_of
 from hitl_ops.records.lerobot_reading import check_dataset, open_lerobot
 from hitl_ops.records.station_hdf5 import list_station_episodes, read_station_episode, read_station_facts
@@ -205,8 +206,19 @@ class StationLoop:
         for folder in epoch_folders(self.there, TASK):
             for manifest in folder.manifests():
                 assert missing_of(folder, manifest) == []
-        if self.dataset.exists():
-            check_dataset(self.dataset)
+        self._check_dataset()
+
+    def _check_dataset(self) -> None:
+        """The data set agrees with itself; one that a conversion replaces just now is looked at once more."""
+        while self.dataset.exists():
+            looked_at = self.dataset.stat().st_ino
+            try:
+                check_dataset(self.dataset)
+            except UserError:
+                if self.dataset.stat().st_ino == looked_at:
+                    raise
+                continue
+            return
 
     def check_at_rest(self) -> None:
         """After the last epoch: the server has what the station has, and the data set every episode that counts."""
