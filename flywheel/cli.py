@@ -30,7 +30,7 @@ from flywheel.forget import forget
 from flywheel.iterate import iterate
 from flywheel.lineage import lineage
 from flywheel.people import people
-from flywheel.processes import end_with_starter, is_first, is_joined, leave, leave_after_the_first
+from flywheel.processes import is_first, is_joined, leave, leave_after_the_first
 from flywheel.promote import promote
 from flywheel.replay import replay
 from flywheel.rollback import rollback
@@ -41,6 +41,7 @@ from flywheel.station import station
 from flywheel.train import train
 from flywheel.up import up
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.serving.child_process import end_with_starter
 
 if TYPE_CHECKING:
     from types import FrameType

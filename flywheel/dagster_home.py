@@ -72,7 +72,7 @@ def loop_environment(store: Store) -> dict[str, str]:
 
 @contextlib.contextmanager
 def opened_instance(store: Store) -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance under ``store``, with iteration 000 of the planner program opened, and told what people gave.
+    """Dagster's instance under ``store``, with iteration 000 of every program opened, and told what people gave.
 
     Raises:
         UserError: the folder cannot be written, or its ``dagster.yaml`` is not accepted.
@@ -81,6 +81,8 @@ def opened_instance(store: Store) -> Iterator[dg.DagsterInstance]:
 
     from hitl_assets.planner_iterations import open_first_iteration
     from hitl_assets.planner_versions import report_versions
+    from hitl_assets.station_iterations import open_first_station_iteration
+    from hitl_assets.station_versions import report_station_versions
 
     home = prepare_dagster_home(store)
     try:
@@ -90,6 +92,8 @@ def opened_instance(store: Store) -> Iterator[dg.DagsterInstance]:
         raise UserError(f"'{home / 'dagster.yaml'}' is not accepted", " ".join(first.split())) from None
     with instance:
         open_first_iteration(instance)
+        open_first_station_iteration(instance)
         # Runs compare what they are made from with what was told before they began.
         report_versions(instance, store)
+        report_station_versions(instance, store)
         yield instance

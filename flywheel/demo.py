@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flywheel.configuration import SetOption
+from flywheel.programs import Program
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,20 +29,22 @@ PLANNER_STAGES = {
 }
 
 
-class Program(enum.StrEnum):
-    """The programs that have a demo."""
-
-    planner = "planner"
-
-
 def demo(
     program: Annotated[Program, typer.Option(help="Which loop to show.")] = Program.planner,
     iterations: Annotated[
-        int, typer.Option(min=0, max=20, help="Then let scripted people and a scripted expert improve it so often.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            max=20,
+            help="Then let scripted people, or simulated stations, improve it so often; by default 0, for stations 2.",
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(help="Scale: laptop, laptop_loop, paper or tiny_ci; by default laptop, laptop_loop to iterate."),
+    ] = None,
+    world: Annotated[
+        str | None, typer.Option(help="Where the station's robot is simulated: bimanual or aloha.")
     ] = None,
     overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
     root: Annotated[
@@ -57,17 +59,27 @@ def demo(
     With --iterations the student starts weak, from few tasks, and people's plays and an expert's corrections make it
     better: both scripted, through the collection server and the label store, as people's would be.
 
+    --program station: a base policy out of scripted demonstrations; then a simulated robot is driven by it through the
+    real policy server and the real client, its episodes are judged by the simulator's truth, and the policy learns
+    from that, epoch by epoch; beside the last one a control that was told nothing.
+
     Works through Dagster on the instance that `flywheel up` shows. A demo that was cut short goes on where it stopped.
     """
     from rich.console import Console
 
     from flywheel.demo_table import print_outcome
     from hitl_assets.presets import chosen_preset
+    from hitl_ops.contracts.errors import UserError
     from hitl_ops.contracts.publish import publish_json
     from hitl_ops.contracts.store import Store
     from hitl_ops.evaluation.evaluate import read_evaluation
 
     started = time.monotonic()
+    if program is Program.station:
+        return _station(root, preset or "laptop", world, overrides, 2 if iterations is None else iterations, fresh)
+    iterations = iterations or 0
+    if world is not None:
+        raise UserError("--world is for stations", "add --program station")
     preset = preset or ("laptop_loop" if iterations else "laptop")
     chosen = chosen_preset(preset, overrides)
     store = Store.at(root) if root else Store.from_environment()
@@ -93,6 +105,22 @@ def demo(
     return 0
 
 
+def _station(
+    root: Path | None, preset: str, world: str | None, overrides: list[str], iterations: int, fresh: bool
+) -> int:
+    from rich.console import Console
+
+    from flywheel.demo_station import demo_station
+    from hitl_ops.contracts.store import Store
+
+    store = Store.at(root) if root else Store.from_environment()
+    if fresh:
+        _forget(store, Program.station, 20)
+    console, errors = Console(), Console(stderr=True)
+    errors.print(f"[bold]station program[/], preset {preset}, {iterations} epochs, in {store.root}")
+    return demo_station(store, preset, world or "", overrides, iterations, console, errors)
+
+
 def _forget(store: Store, program: str, iterations: int) -> None:
     """Remove what iteration 000 made; what people gave to later ones is never removed.
 
@@ -107,7 +135,7 @@ def _forget(store: Store, program: str, iterations: int) -> None:
     later = [number for number in range(1, iterations + 1) if store.iteration(program, number).base.is_dir()]
     if later:
         raise UserError(
-            f"'{store.root}' holds iterations with people's plays ({store.iteration(program, later[0]).key} and on)",
+            f"'{store.root}' holds iterations that people worked on ({store.iteration(program, later[0]).key} and on)",
             "name another --root; what people gave is not thrown away",
         )
     iteration = store.iteration(program, 0)
@@ -122,7 +150,7 @@ def _materialise(store: Store, preset: str, overrides: list[str], errors: Consol
     from flywheel.dagster_home import opened_instance
     from flywheel.demo_runs import end_what_was_killed
     from flywheel.demo_stages import shown_stages
-    from flywheel.job_run import run_job
+    from flywheel.job_run import planner_scale, run_job
     from hitl_ops.contracts.store import iteration_key
 
     with opened_instance(store) as instance, shown_stages(PLANNER_STAGES, errors) as stages:
@@ -132,8 +160,7 @@ def _materialise(store: Store, preset: str, overrides: list[str], errors: Consol
             iteration_key(0),
             store=store,
             instance=instance,
-            preset=preset,
-            overrides=overrides,
+            scale=planner_scale(preset, overrides),
             stages=stages,
             errors=errors,
         )

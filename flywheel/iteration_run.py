@@ -136,7 +136,7 @@ def refuse_beside_sensors(instance: dg.DagsterInstance) -> None:
 
 
 def _job(loop: Loop, job: str, key: str, stages: Stages) -> int:
-    from flywheel.job_run import run_job
+    from flywheel.job_run import planner_scale, run_job
     from hitl_assets.planner_versions import report_versions
 
     # What the run is made from is told before it starts: said later, it would count as a change.
@@ -146,8 +146,7 @@ def _job(loop: Loop, job: str, key: str, stages: Stages) -> int:
         key,
         store=loop.store,
         instance=loop.instance,
-        preset=loop.preset,
-        overrides=loop.overrides,
+        scale=planner_scale(loop.preset, loop.overrides),
         stages=stages,
         errors=loop.errors,
     )

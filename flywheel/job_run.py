@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,38 @@ if TYPE_CHECKING:
     from hitl_ops.contracts.store import Store
 
 
+@dataclass(frozen=True)
+class Scale:
+    """What the runs of one program work at.
+
+    Attributes:
+        program: its name.
+        resource: the resource that holds its preset.
+        config: what that resource is told.
+    """
+
+    program: str
+    resource: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+def planner_scale(preset: str, overrides: Sequence[str]) -> Scale:
+    """A scale of the planner program."""
+    return Scale("planner", "preset", {"name": preset, "overrides": list(overrides)})
+
+
+def station_scale(preset: str, overrides: Sequence[str], world: str = "") -> Scale:
+    """A scale of the station program."""
+    return Scale("station", "station_preset", {"name": preset, "world": world, "overrides": list(overrides)})
+
+
 def run_job(
     job: str,
     partition: str,
     *,
     store: Store,
     instance: dg.DagsterInstance,
-    preset: str,
-    overrides: Sequence[str],
+    scale: Scale,
     stages: Stages,
     errors: Console,
 ) -> int:
@@ -33,8 +58,7 @@ def run_job(
         partition: key of the iteration.
         store: what it works on, whatever the environment says.
         instance: Dagster's.
-        preset: scale.
-        overrides: ``section.key=value`` laid over it.
+        scale: what it works at.
         stages: shown while it runs.
         errors: where a defect is told.
 
@@ -58,7 +82,7 @@ def run_job(
     os.environ["FLYWHEEL_HOME"] = str(store.root)
     # One bar a stage is enough; libraries would draw their own between ours.
     os.environ["TQDM_DISABLE"] = "1"
-    log = store.iteration("planner", partition).base / "demo.log"
+    log = store.iteration(scale.program, partition).base / "demo.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     definitions = build_defs(
         resource_overrides={"store": StoreResource(home=str(store.root)), "progress": stages},
@@ -68,7 +92,7 @@ def run_job(
         instance=instance,
         partition_key=partition,
         run_config={
-            "resources": {"preset": {"config": {"name": preset, "overrides": list(overrides)}}},
+            "resources": {scale.resource: {"config": dict(scale.config)}},
             "loggers": {"file": {}},
         },
         tags=demo_tags(),

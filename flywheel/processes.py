@@ -9,18 +9,6 @@ import sys
 import time
 from typing import NoReturn
 
-ENDS_WITH = "FLYWHEEL_ENDS_WITH"
-"""Environment variable: process id of the verb that started this one, and without which it shall not live on."""
-
-
-def end_with_starter() -> None:
-    """Have this process end with the verb that started it, where one says so; its own children start without that."""
-    starter = os.environ.pop(ENDS_WITH, "")
-    if starter.isdecimal():
-        from hitl_ops.serving.child_process import end_with_parent
-
-        end_with_parent(int(starter))
-
 
 def is_joined() -> bool:
     """Whether this process is already one of several, started by torchrun or by :func:`run_joined`."""

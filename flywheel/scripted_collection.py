@@ -7,17 +7,14 @@ server, its sockets and its records.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flywheel.processes import ENDS_WITH
+from flywheel.side_processes import said, start, stop
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
 
@@ -25,8 +22,6 @@ if TYPE_CHECKING:
     from hitl_assets.presets import ScriptedCrowd
     from hitl_ops.contracts.store import Store
 
-_START_WITHIN_S = 120.0
-_STOP_WITHIN_S = 60.0
 _LOOK_EVERY_S = 1.0
 _JOIN = re.compile(r"(https?://\S+/join#\S+)")
 
@@ -86,18 +81,11 @@ def _server(store: Store, iteration: int, people: int, tries: int, config: Scrip
     words += ["--set", f"human_agent={config.agent}"]
     # All of them come from one address at once.
     words += ["--set", f"join_burst={4 * people + 20}", "--set", f"max_sockets={2 * people + 20}"]
-    process = _start(store, words, log)
+    process = start(store, words, log)
     try:
-        deadline = time.monotonic() + _START_WITHIN_S
-        while (said := _JOIN.search(log.read_text(encoding="utf-8", errors="replace"))) is None:
-            if process.poll() is not None:
-                raise UserError("the collection server ended before it began", f"see '{log}'")
-            if time.monotonic() > deadline:
-                raise UserError(f"the collection server gave no link within {_START_WITHIN_S:g} s", f"see '{log}'")
-            time.sleep(0.1)
-        yield said[1]
+        yield said(process, log, _JOIN, "the collection server")
     finally:
-        _stop(process)
+        stop(process)
 
 
 @contextlib.contextmanager
@@ -109,11 +97,11 @@ def _crowd(
     words += ["--speed", str(config.speed), "--skill", str(config.skill)]
     words += ["--set", f"person.overrides={config.overrides}", "--set", f"person.patience_s={config.patience_s}"]
     words += ["--set", "person.tutorial=false"]
-    process = _start(store, words, log)
+    process = start(store, words, log)
     try:
         yield process
     finally:
-        _stop(process)
+        stop(process)
 
 
 def _watch(
@@ -134,33 +122,3 @@ def _watch(
         time.sleep(_LOOK_EVERY_S)
     if crowd.returncode != 0:
         raise UserError(f"the scripted crowd ended with exit code {crowd.returncode}", f"see '{log}'")
-
-
-def _start(store: Store, words: list[str], log: Path) -> subprocess.Popen[bytes]:
-    environment = {
-        **os.environ,
-        "FLYWHEEL_HOME": str(store.root),
-        "PYTHONUNBUFFERED": "1",
-        # A server left behind by a killed demo would hold the store's lock, and play on for nobody.
-        ENDS_WITH: str(os.getpid()),
-    }
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "flywheel", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            # Ctrl+C is for the one who waits; it ends what it started in order.
-            start_new_session=True,
-        )
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(_STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()

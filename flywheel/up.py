@@ -35,7 +35,8 @@ def up(
     from flywheel.dagster_home import loop_environment, opened_instance, source_root
     from flywheel.supervisor import Supervisor, read_procfile
     from hitl_assets.planner_opening import open_what_is_due
-    from hitl_assets.preset_choice import PresetChoice
+    from hitl_assets.preset_choice import PresetChoice, StationPresetChoice
+    from hitl_assets.station_opening import open_station_iteration_that_is_due
     from hitl_ops.contracts.store import Store
 
     store = Store.at(root) if root else Store.from_environment()
@@ -54,6 +55,7 @@ def up(
     with opened_instance(store) as instance:
         # There to be worked at as soon as the pages are; whoever collects asks once, at its start, for the newest.
         open_what_is_due(instance, store, PresetChoice.from_environment().resolve().loop.iterations)
+        open_station_iteration_that_is_due(instance, store, StationPresetChoice.from_environment().resolve())
 
     # A shell starts what it puts in the background with SIGINT ignored, and children inherit that; they are ended
     # with it.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hitl_ops.contracts.config import apply_overrides, load_config
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.serving.child_process import end_with_starter
 from hitl_ops.serving.freed_memory import keep_freed_memory
 from robot_client.emergency import EmergencyExit
 from robot_client.people import Keyboard, Person, SimulatedPerson
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a station; returns its exit code: 0 when the session is complete, 130 after an emergency exit."""
+    end_with_starter()
     given = _parser().parse_args(arguments)
     try:
         config = apply_overrides(load_config(StationConfig, given.config), given.overrides).checked()

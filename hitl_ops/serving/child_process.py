@@ -9,7 +9,16 @@ import signal
 import sys
 from pathlib import Path
 
+ENDS_WITH = "FLYWHEEL_ENDS_WITH"
+"""Environment variable: process id of whoever started this process, and without whom it shall not live on."""
 _PR_SET_PDEATHSIG = 1
+
+
+def end_with_starter() -> None:
+    """Have this process end with the one that started it, where that says so; its own children start without that."""
+    starter = os.environ.pop(ENDS_WITH, "")
+    if starter.isdecimal():
+        end_with_parent(int(starter))
 
 
 def end_with_parent(parent: int) -> None:
