@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flywheel.configuration import ConfigOption, PresetOption, SetOption
+from flywheel.programs import Program, ProgramOption
 
 if TYPE_CHECKING:
     from hitl_ops.evaluation.intervals import Interval
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 
 def evaluate(
     policies: Annotated[
-        list[str], typer.Argument(metavar="NAME=FOLDER...", help="Policies by name, each with its rollout's folder.")
+        list[str],
+        typer.Argument(
+            metavar="NAME=FOLDER...",
+            help="Policies by name, each with its rollout's folder; for robots with the policy's own.",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the evaluation.")],
     episodes: Annotated[
@@ -26,11 +31,16 @@ def evaluate(
     preset: PresetOption = "laptop",
     config: ConfigOption = None,
     overrides: SetOption = [],  # noqa: B006
+    program: ProgramOption = Program.planner,
 ) -> None:
     """Score what policies did, with intervals, compare them on the same episodes, and write the report page.
 
+    --program station: policies for robots play the same simulated episodes first.
+
     The policy named `teacher` is the one the others are compared with; `--set reference=NAME` takes another.
     """
+    if program is Program.station:
+        return _evaluate_robots(policies, out, preset, config, overrides)
     from flywheel.configuration import resolve_config, sections
     from flywheel.progress_bar import progress_bar
     from hitl_ops.contracts.episode import read_episodes
@@ -49,6 +59,34 @@ def evaluate(
     with progress_bar("evaluate") as progress:
         summary = summarise(_folders(policies), out, wanted, progress, expected=expected)
     page = write_report(out)
+    _print_summary(summary)
+    print(page)
+
+
+def _evaluate_robots(policies: list[str], out: Path, preset: str, config: Path | None, overrides: list[str]) -> None:
+    from flywheel.configuration import resolve_config
+    from flywheel.progress_bar import progress_bar
+    from hitl_assets.station_presets import STATION_PRESETS
+    from hitl_ops.evaluation.report import write_report
+    from hitl_ops.evaluation.robot_evaluation import RobotEvaluationConfig, evaluate_robot_policies
+    from hitl_ops.models.planner_lm import CARD_FILE, read_card
+
+    wanted = resolve_config(
+        RobotEvaluationConfig,
+        {name: scale.evaluation for name, scale in STATION_PRESETS.items()},
+        preset=preset,
+        file=config,
+        overrides=overrides,
+    )
+    folders = _folders(policies)
+    # A policy of somebody else's has no card; it is known by where it lies.
+    ids = {
+        name: read_card(folder).policy_id if (folder / CARD_FILE).is_file() else str(folder.resolve())
+        for name, folder in folders.items()
+    }
+    with progress_bar("evaluate") as progress:
+        summary = evaluate_robot_policies(folders, out, wanted, progress, policy_ids=ids)
+    page = write_report(out, title="Policies for a robot")
     _print_summary(summary)
     print(page)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flywheel.configuration import PresetOption, SetOption
+from flywheel.programs import Program
 
 
 def promote(
@@ -28,16 +29,24 @@ def promote(
     What served until now becomes `previous`, to which `flywheel rollback` goes back.
     """
     from flywheel.configuration import resolve_config, sections
+    from hitl_assets.station_presets import STATION_PRESETS
     from hitl_ops.contracts.errors import UserError
     from hitl_ops.contracts.store import Store
     from hitl_ops.evaluation.gate import GateConfig
     from hitl_ops.serving import policy_alias
     from hitl_ops.serving.promotion import promote_by_gate
+    from hitl_ops.serving.training_state import export_again
 
     store = Store.at(root) if root else Store.from_environment()
     number = int(iteration) if iteration.isascii() and iteration.isdigit() else iteration
     config = resolve_config(
-        GateConfig, sections(lambda scale: scale.gate), preset=preset, file=None, overrides=overrides
+        GateConfig,
+        {name: scale.gate for name, scale in STATION_PRESETS.items()}
+        if program == Program.station
+        else sections(lambda scale: scale.gate),
+        preset=preset,
+        file=None,
+        overrides=overrides,
     )
     done = promote_by_gate(store, program, number, config, against_the_gate=against_the_gate)
     if done.verdict is not None:
@@ -47,6 +56,8 @@ def promote(
             f"{done.serving.policy_id if done.serving else 'nothing'} goes on serving '{program}'",
             "promote the candidate all the same with --against-the-gate",
         )
+    if program == Program.station:
+        export_again(store)
     previous = policy_alias.resolve(store, program, "previous")
     before = f"; before: {previous.policy_id}" if previous is not None else ""
     print(f"{done.promoted.policy_id} serves (version {done.promoted.version} of '{program}'){before}")

@@ -6,6 +6,7 @@ opens, a training begins or another policy comes to serve, and nobody here reads
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,20 @@ def export_training_state(store: Store, names: TaskNames, *, last: int | None = 
         ),
     )
     return file
+
+
+def export_again(store: Store) -> None:
+    """Write anew whatever state files there are, after another policy has come to serve by hand.
+
+    Raises:
+        UserError: the registry cannot be read, or a file cannot be written.
+    """
+    for file in sorted((store.root / PROGRAM).glob(training_state_file(store, "*").name)):
+        with contextlib.suppress(ValueError):  # somebody else's, or damaged: left as it is
+            before = TrainingState.model_validate_json(file.read_bytes())
+            names = TaskNames(before.task_name, before.task_description, before.config_name)
+            last = before.epoch if before.status == "finished" else None
+            export_training_state(store, names, last=last, training=before.status == "training")
 
 
 def _status(store: Store, epoch: int, last: int | None, training: bool) -> Status:
