@@ -6,7 +6,11 @@ friction between fingers and knob alone, the bowl slides and tips when it is pus
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -354,8 +358,27 @@ def _yaw(turn: tuple[float, float, float, float]) -> tuple[float, float]:
 
 
 def _bullet() -> Any:
-    try:
-        import pybullet
-    except ImportError:
-        raise UserError("the bimanual world needs PyBullet", "install the 'loop' extra, or run bootstrap.py") from None
+    with _not_heard():
+        try:
+            import pybullet
+        except ImportError:
+            raise UserError(
+                "the bimanual world needs PyBullet", "install the 'loop' extra, or run bootstrap.py"
+            ) from None
     return pybullet
+
+
+@contextlib.contextmanager
+def _not_heard() -> Iterator[None]:
+    """PyBullet says on its first import when it was built, past Python's own streams; nobody asked."""
+    if "pybullet" in sys.modules:
+        yield
+        return
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
