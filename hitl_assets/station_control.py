@@ -33,7 +33,7 @@ from hitl_assets.station_examination import (
     station_evaluation,
     take_over_played,
 )
-from hitl_assets.station_iterations import GROUP, OWNERS, PROGRAM, stage_tags, station_iterations
+from hitl_assets.station_iterations import GROUP, OWNERS, PROGRAM, stage_tags, station_input, station_iterations
 from hitl_assets.station_presets import StationPreset
 from hitl_assets.station_training import (
     STATION_TRAINING_SOURCES,
@@ -77,7 +77,7 @@ def control_training(chosen: StationPreset, iteration: int) -> ActionTrainConfig
     kinds={"pytorch", "safetensors"},
     tags=stage_tags("control"),
     partitions_def=station_iterations,
-    deps=[station_dataset],
+    deps=[station_dataset, station_input],
     code_version=code_version(*RECORDING_SOURCES, *STATION_TRAINING_SOURCES),
     pool="gpu",
     description=(
@@ -155,7 +155,7 @@ def station_control_policy(
     kinds={"python"},
     tags=stage_tags("control"),
     partitions_def=station_iterations,
-    deps=[station_control_policy, station_evaluation],
+    deps=[station_control_policy, station_evaluation, station_input],
     code_version=code_version(*EXAMINATION_SOURCES),
     description=(
         "The control's examination: the episodes that the iteration's policy played, compared with it in pairs.\n\n"

@@ -1,0 +1,124 @@
+"""The station's graph reads as the design says, and its presets are typed, strict and of one world."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from hitl_assets.definitions import build_defs
+from hitl_assets.preset_choice import StationPresetChoice
+from hitl_assets.station_control import control_training
+from hitl_assets.station_iterations import STATION_LOOP, open_first_station_iteration, station_iterations
+from hitl_assets.station_presets import STATION_PRESETS, STATION_WORLDS, StationPreset, chosen_station_preset
+from hitl_ops.contracts.errors import UserError
+
+LEARNING = ["station_dataset", "station_policy", "station_evaluation", "station_promotion"]
+CONTROL = ["station_control_policy", "station_control_evaluation"]
+GIVEN = ["station_base_policy", "station_epoch", "station_input"]
+PARTITIONED = [*GIVEN, "station_recordings", *LEARNING, *CONTROL]
+
+
+def _graph() -> dg.AssetGraph:
+    return build_defs().resolve_asset_graph()
+
+
+def _parents(name: str) -> set[str]:
+    return {key.to_user_string() for key in _graph().get(dg.AssetKey(name)).parent_keys}
+
+
+def test_follows_the_design() -> None:
+    for before, after in itertools.pairwise(["station_demonstrations", *LEARNING]):
+        assert before in _parents(after)
+    for before, after in itertools.pairwise(["station_epoch", "station_recordings", "station_dataset", *CONTROL]):
+        assert before in _parents(after)
+    assert "station_base_policy" in _parents("station_policy")
+    graph = _graph()
+    own = {node.key.to_user_string() for node in graph.asset_nodes if node.group_name == "station"}
+    assert own == {"station_demonstrations", *PARTITIONED}
+    assert {name for name in own if graph.get(dg.AssetKey(name)).partitions_def == station_iterations} == {*PARTITIONED}
+    # Dagster tells only the direct children of what has changed, so every descendant is one.
+    assert {name for name in own if "station_input" in _parents(name)} == {*LEARNING, *CONTROL}
+
+
+def test_damage_blocks_the_next_step_and_opinions_do_not() -> None:
+    graph = _graph()
+    own = {key for key in graph.asset_check_keys if key.asset_key.to_user_string().startswith("station_")}
+    assert {key.name for key in own if graph.get(key).blocking} == {
+        "demonstrations_are_sound",
+        "recordings_are_whole",
+        "dataset_agrees",
+        "norm_stats_are_sound",
+        "station_training_learned",
+    }
+
+
+def test_jobs_hold_what_is_started_as_one() -> None:
+    for name, held in (
+        ("station_iteration_0", {"station_demonstrations", *LEARNING}),
+        ("station_refinement", {"station_recordings", *LEARNING}),
+        ("station_control", {*CONTROL}),
+    ):
+        job = build_defs().resolve_job_def(name)
+        assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == held
+
+
+def test_the_two_programs_turn_apart() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert open_first_station_iteration(instance) == "000"
+        assert STATION_LOOP.opened(instance) == ["000"] and STATION_LOOP.base_policy_of(instance, "000") == ""
+        assert instance.get_dynamic_partitions("planner_iterations") == []
+        with pytest.raises(UserError, match="was never opened"):
+            STATION_LOOP.parent_of(instance, "001")
+
+
+@pytest.mark.parametrize(("name", "world"), list(itertools.product(STATION_PRESETS, ["", *STATION_WORLDS])))
+def test_presets_survive_being_written_down_in_any_world(name: str, world: Any) -> None:
+    preset = chosen_station_preset(name, [], world)
+    assert StationPreset.model_validate_json(preset.model_dump_json()) == preset
+    assert preset.demonstrations.world == preset.evaluation.world == (world or "bimanual")
+    if world:
+        assert preset.collection.task == STATION_WORLDS[world].task
+        assert preset.config_name == f"{preset.training.model.kind}_{world}"
+    # Pictures are used in all of a scale, or in none of it.
+    assert bool(preset.evaluation.world_options["cameras"]) == (name not in ("laptop", "tiny_ci"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["training.step=3"], "did you mean 'steps'?"),
+        (["evaluation.world=aloha"], "different worlds"),
+        (["collection.stations=[a, a]"], "collection.stations"),
+        (["refinement.start=previous", "refinement.training.model.chunk=7"], "refinement.start=previous needs"),
+    ],
+)
+def test_mistakes_are_named(overrides: list[str], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        chosen_station_preset("tiny_ci", overrides)
+    assert said in str(caught.value)
+    with pytest.raises(UserError, match="choose one of bimanual, aloha"):
+        chosen_station_preset("tiny_ci", [], "moon")
+
+
+def test_sensors_are_told_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYWHEEL_STATION_PRESET", "tiny_ci")
+    monkeypatch.setenv("FLYWHEEL_STATION_WORLD", "aloha")
+    monkeypatch.setenv("FLYWHEEL_STATION_OVERRIDES", "collection.episodes=7 loop.iterations=3")
+    chosen = StationPresetChoice.from_environment().resolve()
+    assert (chosen.world, chosen.collection.episodes, chosen.loop.iterations) == ("aloha", 7, 3)
+    monkeypatch.setenv("FLYWHEEL_STATION_PRESET", "labtop")
+    with pytest.raises(UserError, match="FLYWHEEL_STATION_PRESET 'labtop' is unknown"):
+        StationPresetChoice.from_environment()
+
+
+def test_the_control_is_told_nothing_and_trains_as_long() -> None:
+    anew = chosen_station_preset("tiny_ci", ["training.steps=5", "refinement.training.steps=7"])
+    assert control_training(anew, 2).model.advantage == "none"
+    assert [control_training(anew, iteration).steps for iteration in (0, 2)] == [5, 7]
+    going_on = chosen_station_preset(
+        "tiny_ci", ["training.steps=5", "refinement.training.steps=7", "refinement.start=previous"]
+    )
+    assert control_training(going_on, 2).steps == 5 + 7 + 7
