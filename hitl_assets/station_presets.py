@@ -257,6 +257,8 @@ _PAPER_LESSONS = ActionTrainConfig(
 _PICTURES: dict[str, Any] = {"cameras": list(STATION_WORLDS["bimanual"].cameras)}
 _PAPER = StationPreset(
     demonstrations=DemonstrationsSection(world_options=_PICTURES, episodes=200, judged=True),
+    # A station with cameras tells a policy nothing else of its surroundings.
+    dataset=StationDatasetConfig(unlabelled="keep", environment_state=False),
     training=_PAPER_LESSONS.replace(steps=1000),
     refinement=RefinementSection(training=_PAPER_LESSONS),
     evaluation=RobotEvaluationConfig(world_options=_PICTURES, episodes=100, processes=1),
