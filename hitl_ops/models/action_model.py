@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import inspect
 import io
 import json
 import logging
@@ -247,7 +249,32 @@ def quiet_lerobot() -> Iterator[None]:
 def _policy_class(kind: str) -> Any:
     from lerobot.policies.factory import get_policy_class
 
+    if kind.startswith("pi"):
+        _agree_about_masks()
     return get_policy_class(kind)
+
+
+def _agree_about_masks() -> None:
+    """Let LeRobot's pi policies ask newer transformers for their masks.
+
+    LeRobot 0.6 is written for transformers below 5.6 and also hands over where in the cache it is; later ones take no
+    such word and read it off the cache itself.
+    """
+    from lerobot.policies import pi_gemma
+
+    mask = pi_gemma.create_causal_mask
+    if mask is None or "cache_position" in inspect.signature(mask).parameters:
+        return
+
+    @functools.wraps(mask)
+    def without_position(*arguments: Any, cache_position: Any = None, **named: Any) -> Any:
+        return mask(*arguments, **named)
+
+    # What wraps keeps is the signature of what is wrapped: asked again, it would seem to need wrapping again.
+    without_position.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter("cache_position", inspect.Parameter.KEYWORD_ONLY)]
+    )
+    pi_gemma.create_causal_mask = without_position
 
 
 def _lerobot_config(config: ActionModelConfig, info: DatasetInfo, device: str) -> Any:
