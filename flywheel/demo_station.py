@@ -53,6 +53,7 @@ class ControlOutcome(BaseModel):
 
     iteration: int = Field(description="whose data")
     success: Interval
+    wilson: tuple[float, float]
     advantage_over_control: PairedDifference = Field(description="that iteration's policy minus the control")
     gain: PairedDifference = Field(description="the control over iteration 0")
 
@@ -190,6 +191,7 @@ def outcome_of(store: Store, world: str, task: str, iterations: int) -> StationO
         control = ControlOutcome(
             iteration=iterations,
             success=_interval(scores[CONTROL]),
+            wilson=_wilson(scores[CONTROL]),
             advantage_over_control=_difference(scores[STUDENT], scores[CONTROL]),
             gain=_difference(scores[CONTROL], first),
         )
@@ -201,7 +203,6 @@ def _epoch_outcome(
 ) -> EpochOutcome:
     from hitl_assets.station_training import dataset_summary
     from hitl_ops.evaluation.gate import read_gate
-    from hitl_ops.evaluation.intervals import wilson_interval
     from hitl_ops.samples.station_epochs import read_recordings
 
     paths = store.iteration(PROGRAM, number)
@@ -214,7 +215,7 @@ def _epoch_outcome(
         iteration=number,
         policy_id=verdict.candidate,
         success=_interval(scores),
-        wilson=wilson_interval(sum(one.success for one in scores.values()), len(scores)),
+        wilson=_wilson(scores),
         gain=None if first is None else _difference(scores, first),
         promoted=verdict.promote,
         verdict=verdict.reason,
@@ -232,6 +233,12 @@ def _interval(scores: Mapping[str, EpisodeScore]) -> Interval:
     from hitl_ops.evaluation.intervals import bootstrap_interval
 
     return bootstrap_interval([float(scores[name].success) for name in sorted(scores)])
+
+
+def _wilson(scores: Mapping[str, EpisodeScore]) -> tuple[float, float]:
+    from hitl_ops.evaluation.intervals import wilson_interval
+
+    return wilson_interval(sum(one.success for one in scores.values()), len(scores))
 
 
 def _difference(policy: Mapping[str, EpisodeScore], reference: Mapping[str, EpisodeScore]) -> PairedDifference:
@@ -275,7 +282,7 @@ def print_outcome(console: Console, outcome: StationOutcome, store: Store, secon
         table.add_section()
         table.add_row(
             f"control, data of {iteration_key(control.iteration)}",
-            _percent(control.success, None),
+            _percent(control.success, control.wilson),
             _points(control.gain),
             "",
             "",
@@ -294,8 +301,8 @@ def print_outcome(console: Console, outcome: StationOutcome, store: Store, secon
     console.print("  serve it `flywheel serve`; runs and plots: `make up`, then the pages it names", soft_wrap=True)
 
 
-def _percent(value: Interval, wilson: tuple[float, float] | None) -> str:
-    low, high = (value.low, value.high) if value.low < value.high or wilson is None else wilson
+def _percent(value: Interval, wilson: tuple[float, float]) -> str:
+    low, high = (value.low, value.high) if value.low < value.high else wilson
     return f"{value.mean:.0%} ({100 * low:.0f}–{100 * high:.0f})"
 
 
