@@ -47,7 +47,9 @@ class Settings(StrictConfig):
     video_episodes: int = Field(default=4, ge=1, description="Episodes with a camera.")
     video_frames: int = Field(default=100, ge=2, description="Frames of each of them.")
     memory_episodes: int = Field(
-        default=150, ge=1, description="Episodes whose memory is compared with ten times as many."
+        default=300,
+        ge=1,
+        description="Episodes whose memory is compared with ten times as many; a file of the data set holds 256.",
     )
     height: int = Field(default=480, ge=16, description="Rows of a picture.")
     width: int = Field(default=640, ge=16, description="Columns of a picture.")
