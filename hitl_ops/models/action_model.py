@@ -34,11 +34,14 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "observation.environment_state"
 INDICATOR = "advantage"
+WEIGHTS_FILE = "model.safetensors"
 FACTS_FILE = "robot.json"
 """Beside LeRobot's files: what a server has to know of the policy that LeRobot does not keep."""
 
 PolicyKind = Literal["act", "smolvla", "pi0", "pi0_fast", "pi05"]
 AdvantageInput = Literal["environment_state", "prompt", "none"]
+_LOOKED_AT = 20
+_MOSTLY = 0.9
 _READS_LANGUAGE = ("smolvla", "pi0", "pi0_fast", "pi05")
 _REMEDY = "train it again, or restore it"
 
@@ -129,6 +132,8 @@ def build_action_model(
     import torch
 
     spec = robot_of(info, config.chunk)
+    if config.kind in _READS_LANGUAGE:
+        spec = spec.replace(environment_state_names=())  # they have no place for it: nobody is to send any
     facts = PolicyFacts(spec=spec, task=task, advantage=config.advantage, base=config.pretrained or config.kind)
     made = _lerobot_config(config, info, device)
     with quiet_lerobot():
@@ -138,12 +143,16 @@ def build_action_model(
         try:
             made.validate_features()
             kind = _policy_class(config.kind)
-            policy = kind.from_pretrained(config.pretrained, config=made) if config.pretrained else kind(made)
+            policy = _pretrained(kind, config.pretrained, made) if config.pretrained else kind(made)
         except ImportError as error:
             raise UserError(f"policy '{config.kind}' needs a library ({error})", "install the 'vla' extra") from None
         except (ValueError, OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"policy '{config.kind}' cannot be made ({reason})", "check model.options") from None
+    if config.kind == "act" and config.advantage == "environment_state" and not config.pretrained:
+        # The indicator begins without effect: who is never told anything must not act on what it is asked with.
+        with torch.no_grad():
+            policy.model.encoder_env_state_input_proj.weight[:, -1] = 0
     return ActionModel(policy.to(device), before, after, facts)
 
 
@@ -168,6 +177,7 @@ def load_action_model(folder: Path, *, device: str) -> ActionModel:
     """
     from lerobot.configs import PreTrainedConfig
     from lerobot.policies.factory import make_pre_post_processors
+    from safetensors.torch import load_model
 
     facts = _read_facts(folder)
     kind = read_json(folder / "config.json").get("type")
@@ -175,14 +185,16 @@ def load_action_model(folder: Path, *, device: str) -> ActionModel:
         try:
             config = PreTrainedConfig.from_pretrained(folder)
             config.device = device
-            policy = _policy_class(str(kind)).from_pretrained(folder, config=config, strict=True)
+            # Not by from_pretrained: some of LeRobot's policies go on with random weights where these cannot be read.
+            policy = _policy_class(str(kind))(config)
+            load_model(policy, folder / WEIGHTS_FILE, strict=True, device=device)
             before, after = make_pre_post_processors(
                 config, str(folder), preprocessor_overrides={"device_processor": {"device": device}}
             )
         except Exception as error:  # draccus, safetensors and torch each have their own
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"policy '{folder}' is damaged ({reason})", _REMEDY) from None
-    return ActionModel(policy.eval(), before, after, facts)
+    return ActionModel(policy.to(device).eval(), before, after, facts)
 
 
 def robot_of(info: DatasetInfo, horizon: int) -> RobotSpec:
@@ -193,8 +205,11 @@ def robot_of(info: DatasetInfo, horizon: int) -> RobotSpec:
         horizon: actions in one reply of the policy.
 
     Raises:
-        UserError: it has no state or no actions, or they differ in length.
+        UserError: it has no state or no actions, they differ in length, or its pictures are no videos.
     """
+    for key, feature in info.features.items():
+        if feature.dtype == "image":
+            raise UserError(f"'{key}' of the data set is kept as single pictures", "convert it to videos first")
     for key in (STATE, ACTION):
         if key not in info.features:
             raise UserError(f"the data set has no '{key}'", "convert recordings with joint positions and actions")
@@ -207,12 +222,7 @@ def robot_of(info: DatasetInfo, horizon: int) -> RobotSpec:
     return RobotSpec(
         name=info.robot_type or f"robot of {len(joints)} joints",
         joint_names=joints,
-        cameras=tuple(
-            CameraSpec(
-                name=key.removeprefix(IMAGES), height=info.features[key].shape[0], width=info.features[key].shape[1]
-            )
-            for key in info.video_keys
-        ),
+        cameras=tuple(_camera(key, info.features[key]) for key in info.video_keys),
         frequency_hz=info.fps,
         action_horizon=horizon,
         gripper_indices=tuple(index for index, name in enumerate(joints) if "gripper" in name),
@@ -221,7 +231,10 @@ def robot_of(info: DatasetInfo, horizon: int) -> RobotSpec:
 
 
 def _camera(key: str, feature: Feature) -> CameraSpec:
-    return CameraSpec(name=key.removeprefix(IMAGES), height=feature.shape[0], width=feature.shape[1])
+    """A camera; data sets name height, width and channels in either order."""
+    names = list(feature.names or ())
+    height, width = feature.shape[1:] if names[:1] in (["channels"], ["channel"]) else feature.shape[:2]
+    return CameraSpec(name=key.removeprefix(IMAGES), height=height, width=width)
 
 
 def _names(info: DatasetInfo, key: str) -> tuple[str, ...]:
@@ -244,6 +257,35 @@ def quiet_lerobot() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+def _pretrained(kind: Any, name: str, made: Any) -> Any:
+    """A policy with published weights; LeRobot's own loader says nothing where it could not read them.
+
+    Raises:
+        UserError: they cannot be had, or are not this policy's.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from safetensors import SafetensorError, safe_open
+
+    remedy = "check model.pretrained, the network, and whether you are logged in to the hub"
+    try:
+        file = Path(name) / WEIGHTS_FILE if Path(name).is_dir() else Path(hf_hub_download(name, WEIGHTS_FILE))
+        with safe_open(file, framework="pt") as opened:
+            policy = kind.from_pretrained(name, config=made)
+            state = policy.state_dict()
+            found = [(key, own) for key in opened.keys() for own in (key, f"model.{key}") if own in state]  # noqa: SIM118
+            same = [
+                own for key, own in found[:: max(1, len(found) // _LOOKED_AT)]
+                if opened.get_tensor(key).to(state[own].dtype).equal(state[own].cpu())
+            ]  # fmt: skip
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, SafetensorError, OSError) as error:
+        raise UserError(f"the weights '{name}' cannot be had ({' '.join(str(error).split())[:200]})", remedy) from None
+    # A head of another size is made anew; what is not nearly all there is another policy.
+    if len(found) < _MOSTLY * len(state) or not same:
+        raise UserError(f"the weights '{name}' are not of such a policy ({len(found)} of {len(state)} fit)", remedy)
+    return policy
 
 
 def _policy_class(kind: str) -> Any:
@@ -292,8 +334,8 @@ def _lerobot_config(config: ActionModelConfig, info: DatasetInfo, device: str) -
     if around and config.kind not in _READS_LANGUAGE:
         inputs[ENVIRONMENT] = PolicyFeature(type=FeatureType.ENV, shape=(around,))
     for key in info.video_keys:
-        height, width, channels = info.features[key].shape
-        inputs[key] = PolicyFeature(type=FeatureType.VISUAL, shape=(channels, height, width))
+        camera = _camera(key, info.features[key])
+        inputs[key] = PolicyFeature(type=FeatureType.VISUAL, shape=(3, camera.height, camera.width))
     output = {ACTION: PolicyFeature(type=FeatureType.ACTION, shape=info.features[ACTION].shape)}
     ours: dict[str, Any] = {
         "input_features": inputs,

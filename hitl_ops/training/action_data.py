@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +20,21 @@ from hitl_ops.contracts.robot import split_advantage
 from hitl_ops.models.action_model import ENVIRONMENT
 from hitl_ops.models.lerobot_policy import INDICATORS
 from hitl_ops.records.lerobot_edit import ADVANTAGE, BAD, GOOD
-from hitl_ops.records.lerobot_layout import ACTION, INFO_PATH, STATE, STATS_PATH, DatasetInfo, numpy_column, read_json
+from hitl_ops.records.lerobot_layout import (
+    ACTION,
+    INFO_PATH,
+    LEGACY_VERSION,
+    STATE,
+    STATS_PATH,
+    DatasetInfo,
+    numpy_column,
+    read_json,
+)
 from hitl_ops.records.lerobot_reading import open_lerobot
+from hitl_ops.records.lerobot_stats import StatsTotal, plain_stats
 
 _TOLERANCE_S = 1e-3
+_ENDS = 1 << 20
 Batch = dict[str, Any]
 
 
@@ -63,8 +76,10 @@ class RobotFrames:
     @property
     def task(self) -> str:
         """The task of most frames, without an advantage."""
-        plain = [split_advantage(task)[0] for task in set(self.tasks)]
-        return max(sorted(plain), key=plain.count)
+        counts: Counter[str] = Counter()
+        for task, count in Counter(self.tasks).items():
+            counts[split_advantage(task)[0]] += count
+        return max(sorted(counts), key=lambda task: counts[task])
 
 
 def read_robot_frames(root: str | Path) -> RobotFrames:
@@ -81,7 +96,7 @@ def read_robot_frames(root: str | Path) -> RobotFrames:
     for key in (STATE, ACTION):
         if key not in wanted:
             raise UserError(f"data set '{root}' has no '{key}'", "convert recordings with joint positions and actions")
-    frames = 0
+    frames, total = 0, StatsTotal()
     for entry, table in folder.episodes():
         for key in wanted:
             values = numpy_column(table.column(key)).reshape(table.num_rows, -1)  # vectors of one come as numbers
@@ -95,12 +110,15 @@ def read_robot_frames(root: str | Path) -> RobotFrames:
         episodes.append(np.full(table.num_rows, entry.index, np.int64))
         ends.append(np.full(table.num_rows, frames, np.int64))
         videos.append({key: (path, start) for key, (path, start, _) in entry.videos.items()})
+        total.add(entry.stats)
     if not frames:
         raise UserError(f"data set '{root}' is empty", "record episodes, and label them")
-    stats = {
-        key: {name: np.asarray(value) for name, value in one.items()}
-        for key, one in read_json(folder.root / STATS_PATH).items()
-    }
+    legacy = folder.info.version == LEGACY_VERSION  # says it of its episodes only
+    plain = plain_stats(total.total()) if legacy else read_json(folder.root / STATS_PATH)
+    stats = {key: {name: np.asarray(value) for name, value in one.items()} for key, one in plain.items()}
+    digest.update(json.dumps(plain, sort_keys=True).encode())
+    for path, start in sorted({place for videos_of in videos for place in videos_of.values()}):
+        digest.update(f"{path.relative_to(folder.root)} {start} {_fingerprint(path)}".encode())
     return RobotFrames(
         info=folder.info,
         stats=stats,
@@ -115,6 +133,18 @@ def read_robot_frames(root: str | Path) -> RobotFrames:
         videos=videos,
         hash=digest.hexdigest(),
     )
+
+
+def _fingerprint(video: Path) -> str:
+    """Tells one video from another without reading gigabytes: its length, its beginning and its end."""
+    try:
+        with video.open("rb") as file:
+            head = file.read(_ENDS)
+            length = file.seek(0, 2)
+            file.seek(max(0, length - _ENDS))
+            return f"{length} {hashlib.sha256(head + file.read()).hexdigest()}"
+    except OSError as error:
+        raise UserError(f"video '{video}' cannot be read ({error.strerror})", "convert the data set again") from None
 
 
 def _indicators(column: list[npt.NDArray[Any]] | None, tasks: Sequence[str]) -> npt.NDArray[np.float32]:

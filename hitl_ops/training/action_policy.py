@@ -218,6 +218,7 @@ class _Run:
         self._config, self._model, self._accelerator, self._out = config, model, accelerator, out
         self._training, self._validation = training, validation
         self._conditioned = config.model.advantage == "environment_state"
+        self._forgets = 1.0 if config.model.advantage == "none" else config.indicator_dropout
         self._data = ChunkDataset(frames, config.model.chunk, conditioned=self._conditioned)
         self._identity = Identity(
             config=config.decisive(),
@@ -308,7 +309,7 @@ class _Run:
         config, accelerator = self._config, self._accelerator
         seed = (_DROPOUT_STREAM, config.seed, step, accelerator.process_index)
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
-        forgotten = np.random.default_rng(seed).random(len(batch["task"])) < config.indicator_dropout
+        forgotten = np.random.default_rng(seed).random(len(batch["task"])) < self._forgets
         ready = self._model.before(without_advantage(batch, forgotten, conditioned=self._conditioned))
         optimizer.zero_grad(set_to_none=True)
         with accelerator.autocast():
@@ -332,7 +333,10 @@ class _Run:
             for first in range(0, len(self._validation), size):
                 rows = self._validation[first : first + size].tolist()
                 with self._accelerator.autocast():
-                    loss = self._loss(policy, self._model.before(self._data.__getitems__(rows)))
+                    batch = self._data.__getitems__(rows)
+                    if self._forgets == 1.0:
+                        batch = without_advantage(batch, np.ones(len(rows), bool), conditioned=self._conditioned)
+                    loss = self._loss(policy, self._model.before(batch))
                 total += float(loss) * len(rows)
         policy.train()
         return total / len(self._validation)

@@ -90,7 +90,7 @@ def asked(policy: Any, prompt: str) -> float:
 
 @pytest.mark.slow
 def test_what_was_said_of_an_episode_decides_what_is_done(opposites: Path, tmp_path: Path) -> None:
-    told = trained(config(steps=60, learning_rate=1e-2, indicator_dropout=0.2), opposites, tmp_path / "told")
+    told = trained(config(steps=120, learning_rate=1e-2, indicator_dropout=0.2), opposites, tmp_path / "told")
     policy = policy_of(told, opposites, tmp_path / "told")
     assert asked(policy, f"{TASK}, Advantage=True") > 0.4
     assert asked(policy, f"{TASK}, Advantage=False") < -0.4
@@ -101,7 +101,9 @@ def test_what_was_said_of_an_episode_decides_what_is_done(opposites: Path, tmp_p
 def test_whom_nobody_tells_cannot_know(opposites: Path, tmp_path: Path, how: dict[str, Any]) -> None:
     untold = trained(config(steps=40, learning_rate=1e-2, **how), opposites, tmp_path)
     policy = policy_of(untold, opposites, tmp_path)
-    assert abs(asked(policy, f"{TASK}, Advantage=True")) < 0.45
+    good, bad = (asked(policy, f"{TASK}, Advantage={said}") for said in (True, False))
+    assert good == bad == asked(policy, TASK)
+    assert abs(good) < 0.45
 
 
 def test_a_resumed_training_ends_as_one_that_was_not_stopped(dataset: Path, tmp_path: Path) -> None:
