@@ -66,6 +66,7 @@ def evaluate(
 def _evaluate_robots(policies: list[str], out: Path, preset: str, config: Path | None, overrides: list[str]) -> None:
     from flywheel.configuration import resolve_config
     from flywheel.progress_bar import progress_bar
+    from hitl_assets.provenance import EXAMINATION_SOURCES, code_version
     from hitl_assets.station_presets import STATION_PRESETS
     from hitl_ops.evaluation.report import write_report
     from hitl_ops.evaluation.robot_evaluation import RobotEvaluationConfig, evaluate_robot_policies
@@ -85,7 +86,9 @@ def _evaluate_robots(policies: list[str], out: Path, preset: str, config: Path |
         for name, folder in folders.items()
     }
     with progress_bar("evaluate") as progress:
-        summary = evaluate_robot_policies(folders, out, wanted, progress, policy_ids=ids)
+        summary = evaluate_robot_policies(
+            folders, out, wanted, progress, policy_ids=ids, code_version=code_version(*EXAMINATION_SOURCES)
+        )
     page = write_report(out, title="Policies for a robot")
     _print_summary(summary)
     print(page)

@@ -12,6 +12,18 @@ import hitl_ops
 _ROOMS = Path(hitl_ops.__file__).parent
 TRAINING_SOURCES = ("contracts", "models", "training")
 """The rooms whose code decides what a training gives."""
+EXAMINATION_SOURCES = (
+    "contracts",
+    "worlds/bimanual",
+    "worlds/aloha",
+    "worlds/robot_worlds.py",
+    "models/action_model.py",
+    "models/lerobot_policy.py",
+    "models/robot_policy.py",
+    "rollouts/robot_rollouts.py",
+    "evaluation",
+)
+"""The code that decides what a robot's policy comes to in simulation."""
 
 
 @cache

@@ -17,7 +17,7 @@ from hitl_assets import showing
 from hitl_assets.launched_training import LOG_FILE, launch_training, numbers, run_page
 from hitl_assets.mistakes import mistakes_named
 from hitl_assets.preset_choice import StationPresetChoice
-from hitl_assets.provenance import code_version, manifest_hash
+from hitl_assets.provenance import EXAMINATION_SOURCES, code_version, manifest_hash
 from hitl_assets.station_data import (
     RECORDING_SOURCES,
     dataset_config,
@@ -27,7 +27,6 @@ from hitl_assets.station_data import (
     station_dataset,
 )
 from hitl_assets.station_examination import (
-    EXAMINATION_SOURCES,
     STUDENT,
     score_rows,
     station_evaluation,
@@ -185,6 +184,7 @@ def station_control_evaluation(
             chosen.evaluation.replace(scoring=chosen.evaluation.scoring.replace(reference=CONTROL).model_dump()),
             progress.of_step(context),
             policy_ids={STUDENT: policy_of(iteration).policy_id, CONTROL: policy_of(own).policy_id},
+            code_version=code_version(*EXAMINATION_SOURCES),
         )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(manifest_hash([own.evaluation / SUMMARY_FILE], relative_to=own.evaluation)),

@@ -87,7 +87,17 @@ def opened_labels(store: StoreResource) -> Iterator["LabelStore | None"]:
     owners=OWNERS,
     kinds={"python", "hdf5"},
     tags=stage_tags("demonstrations"),
-    code_version=code_version("contracts", "worlds/bimanual", "worlds/robot_worlds.py", "experts/scripted_arms.py"),
+    code_version=code_version(
+        "contracts",
+        "worlds/bimanual",
+        "worlds/aloha",
+        "worlds/robot_worlds.py",
+        "experts/scripted_arms.py",
+        "experts/scripted_aloha.py",
+        "experts/scripted_robots.py",
+        "rollouts/demonstrations.py",
+        "rollouts/robot_episode.py",
+    ),
     description=(
         "What the base policy learns from: demonstrations of a scripted hand whose care varies, recorded as a station "
         "records.\n\n"

@@ -15,7 +15,7 @@ import dagster as dg
 from hitl_assets import showing
 from hitl_assets.mistakes import mistakes_named
 from hitl_assets.preset_choice import StationPresetChoice
-from hitl_assets.provenance import code_version, manifest_hash
+from hitl_assets.provenance import EXAMINATION_SOURCES, code_version, manifest_hash
 from hitl_assets.station_iterations import (
     GROUP,
     OWNERS,
@@ -35,14 +35,6 @@ from resources.tracker import TrackerResource
 STUDENT = "student"
 SERVING = "serving"
 """What the student is compared with by the gate: the policy that serves, where it is another."""
-EXAMINATION_SOURCES = (
-    "contracts",
-    "worlds/bimanual",
-    "worlds/robot_worlds.py",
-    "models/lerobot_policy.py",
-    "rollouts/robot_rollouts.py",
-    "evaluation",
-)
 
 
 @dg.asset(
@@ -86,7 +78,12 @@ def station_evaluation(
         )
         context.log.info(f"{known} groups of episodes were played before")
         summary = evaluate_robot_policies(
-            players, iteration.evaluation, chosen.evaluation, progress.of_step(context), policy_ids=ids
+            players,
+            iteration.evaluation,
+            chosen.evaluation,
+            progress.of_step(context),
+            policy_ids=ids,
+            code_version=code_version(*EXAMINATION_SOURCES),
         )
         report = write_report(iteration.evaluation, title=f"Station, iteration {context.partition_key}")
         figures = {name: value for name, value in summary.figures().items() if isinstance(value, int | float)}
@@ -127,7 +124,7 @@ def opponent_of(store: Store, instance: dg.DagsterInstance, key: str, student: s
 def take_over_played(paths: IterationPaths, earlier: Iterable[IterationPaths]) -> int:
     """Lay what policies played in other evaluations beside this one's; returns how many groups of episodes.
 
-    A group's file is named by policy, world and seeds, so that only what would be played just so is ever found.
+    A group's file is named by policy, code, world and seeds, so that only what would be played just so is ever found.
     """
     from hitl_ops.evaluation.robot_evaluation import PARTS
 

@@ -10,8 +10,9 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
@@ -23,6 +24,9 @@ from hitl_ops.evaluation.evaluate import Scores, publish_evaluation
 from hitl_ops.evaluation.metrics import EpisodeScore
 from hitl_ops.evaluation.summary import EvaluationConfig, EvaluationSummary, check_policy_names
 from hitl_ops.worlds.robot_worlds import make_robot_world, robot_world_config
+
+if TYPE_CHECKING:
+    from hitl_ops.models.robot_policy import RobotPolicy
 
 SPLIT = "val"
 PARTS = "parts"
@@ -58,10 +62,12 @@ def evaluate_robot_policies(
     progress: Progress = silent,
     *,
     policy_ids: Mapping[str, str],
+    code_version: str,
 ) -> EvaluationSummary:
     """Let policies play the same episodes, and publish ``summary.json`` and ``scores.jsonl.gz``.
 
-    What was played of the same policy and episodes before is kept, so that a run that was cut short goes on.
+    What was played of the same policy and episodes by the same code before is kept, so that a run that was cut short
+    goes on.
 
     Args:
         policies: name → a policy's folder, with ``merged/`` in it.
@@ -69,6 +75,7 @@ def evaluate_robot_policies(
         config: which episodes.
         progress: told after each group of episodes.
         policy_ids: name → policy id.
+        code_version: of worlds, rules of success and the playing; what another version played is played again.
 
     Raises:
         UserError: a policy is damaged or for another robot, or the disk is full.
@@ -80,14 +87,15 @@ def evaluate_robot_policies(
     groups = [seeds[first : first + _PART] for first in range(0, len(seeds), _PART)]
     scores: Scores = {}
     total = len(seeds) * len(policies)
-    with _pool(config, len(groups)) as pool:
+    with _pool(config, len(groups)) as pool, _closed_at_the_end():
         for name, folder in policies.items():
-            files = {_part_file(out, folder, policy_ids[name], config, group): group for group in groups}
-            work = {file: (folder, policy_ids[name], config, files[file]) for file in files if not file.is_file()}
+            told = _Told(folder, policy_ids[name], config, code_version)
+            files = {_part_file(out, told, group): group for group in groups}
+            work = {file: group for file, group in files.items() if not file.is_file()}
             before = len(seeds) * len(scores)
-            done = before + len(seeds) - sum(len(files[file]) for file in work)
+            done = before + len(seeds) - sum(map(len, work.values()))
             progress(done, total, name)
-            for file, played in _played(pool, work):
+            for file, played in _played(pool, told, work):
                 publish_json_lines_gz(file, list[BaseModel](played))
                 done += len(files[file])
                 progress(done, total, name)
@@ -96,16 +104,27 @@ def evaluate_robot_policies(
     return publish_evaluation(scores, out, config.scoring, {SPLIT: config.episode_set})
 
 
-_Work = tuple[Path, str, RobotEvaluationConfig, list[int]]
+@dataclass(frozen=True)
+class _Told:
+    """Who plays, and how."""
+
+    folder: Path
+    policy_id: str
+    config: RobotEvaluationConfig
+    code_version: str
 
 
-def _played(pool: ProcessPoolExecutor | None, work: dict[Path, _Work]) -> Iterator[tuple[Path, list[EpisodeScore]]]:
+def _played(
+    pool: ProcessPoolExecutor | None, told: _Told, work: Mapping[Path, list[int]]
+) -> Iterator[tuple[Path, list[EpisodeScore]]]:
     """Play groups of episodes, in workers or, where there is no pool, here; each comes with its file."""
     if pool is None:
-        for file, told in work.items():
-            yield file, _play(*told)
+        for file, seeds in work.items():
+            yield file, _play(told, seeds)
         return
-    waiting: dict[Future[list[EpisodeScore]], Path] = {pool.submit(_play, *told): file for file, told in work.items()}
+    waiting: dict[Future[list[EpisodeScore]], Path] = {
+        pool.submit(_play, told, seeds): file for file, seeds in work.items()
+    }
     try:
         while waiting:
             ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
@@ -129,19 +148,40 @@ def _one_thread() -> None:
     torch.set_num_threads(1)  # there is a process for each core
 
 
-def _part_file(out: Path, folder: Path, policy_id: str, config: RobotEvaluationConfig, group: Sequence[int]) -> Path:
-    told = config.model_dump(mode="json", exclude={"processes", "scoring", "episodes", "seed"})
-    said = json.dumps([policy_id, told, list(group)], sort_keys=True)
+def _part_file(out: Path, told: _Told, group: Sequence[int]) -> Path:
+    how = told.config.model_dump(mode="json", exclude={"processes", "scoring", "episodes", "seed"})
+    said = json.dumps([told.policy_id, told.code_version, how, list(group)], sort_keys=True)
     return out / PARTS / f"{hashlib.sha256(said.encode()).hexdigest()[:24]}.jsonl.gz"
 
 
-def _play(folder: Path, policy_id: str, config: RobotEvaluationConfig, seeds: list[int]) -> list[EpisodeScore]:
-    """Play some episodes side by side; runs in a worker."""
+_opened: dict[str, RobotPolicy] = {}
+"""The policy that this process has opened last, by its id."""
+
+
+def _policy(told: _Told) -> RobotPolicy:
+    """The policy, opened once for all of its groups; the one before is let go."""
     from hitl_ops.models.robot_policy import load_robot_policy
+
+    if told.policy_id not in _opened:
+        _opened.clear()
+        _opened[told.policy_id] = load_robot_policy(told.folder)
+    return _opened[told.policy_id]
+
+
+@contextlib.contextmanager
+def _closed_at_the_end() -> Iterator[None]:
+    """Let go of the policy at the end of a block: its folder may hold another one next time."""
+    try:
+        yield
+    finally:
+        _opened.clear()
+
+
+def _play(told: _Told, seeds: list[int]) -> list[EpisodeScore]:
+    """Play some episodes side by side; runs in a worker."""
     from hitl_ops.rollouts.robot_rollouts import play_policy_episodes
 
-    policy = _loaded.get(str(folder)) or load_robot_policy(folder)
-    _loaded[str(folder)] = policy
+    config, policy = told.config, _policy(told)
     worlds = [make_robot_world(config.world, config.world_options) for _ in seeds]
     began = time.perf_counter()
     try:
@@ -168,14 +208,10 @@ def _play(folder: Path, policy_id: str, config: RobotEvaluationConfig, seeds: li
             runtime_s=round(seconds, 4),
             ended_by="success" if one.success else "time limit",
             explanation=one.failure,
-            policy_id=policy_id,
+            policy_id=told.policy_id,
         )
         for one in played
     ]
-
-
-_loaded: dict[str, Any] = {}
-"""Policies this worker has opened."""
 
 
 def _read_part(file: Path) -> list[EpisodeScore]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hitl_ops.evaluation import robot_evaluation
 from hitl_ops.evaluation.evaluate import read_evaluation
 from hitl_ops.evaluation.gate import GateConfig, evaluated_policy, gate
 from hitl_ops.evaluation.robot_evaluation import RobotEvaluationConfig, evaluate_robot_policies
+from hitl_ops.evaluation.summary import EvaluationSummary
 from hitl_ops.experts.scripted_arms import ScriptedArms
 from hitl_ops.models.robot_policy import HoldPolicy
 from hitl_ops.rollouts.robot_episode import play_robot_episode
@@ -89,9 +91,19 @@ def test_what_was_played_is_kept_and_judged(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(robot_evaluation, "_PART", 2)
     told: list[tuple[int, int]] = []
     policies, ids = {"policy": tmp_path / "hold"}, {"policy": "station-001-0"}
-    summary = evaluate_robot_policies(
-        policies, tmp_path / "out", settings(), lambda done, total, _="": told.append((done, total)), policy_ids=ids
-    )
+
+    def evaluate(code: str) -> EvaluationSummary:
+        told.clear()
+        return evaluate_robot_policies(
+            policies,
+            tmp_path / "out",
+            settings(),
+            lambda done, total, _="": told.append((done, total)),
+            policy_ids=ids,
+            code_version=code,
+        )
+
+    summary = evaluate("a")
     assert told[-1] == (3, 3)
     assert summary.primary("policy").success.mean == 0.0
     again = read_evaluation(tmp_path / "out")[1]["policy"]
@@ -99,13 +111,21 @@ def test_what_was_played_is_kept_and_judged(tmp_path: Path, monkeypatch: pytest.
     assert {score.sim_steps for score in again.values()} == {300}
     kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "out" / "parts").iterdir()}
     next(iter(kept)).unlink()
-    told.clear()
-    evaluate_robot_policies(
-        policies, tmp_path / "out", settings(), lambda done, total, _="": told.append((done, total)), policy_ids=ids
-    )
+    evaluate("a")
     assert told[0][0] in (1, 2)  # only the group that is gone is played again
+    evaluate("b")
+    assert told[0][0] == 0  # other code, other physics
     one = evaluated_policy(tmp_path / "out", "station-001-0")
     assert gate(one, None, GateConfig(resamples=100)).promote
+
+
+def test_a_folder_that_holds_another_policy_now_is_read_again(tmp_path: Path) -> None:
+    for hertz, policy_id in ((50, "one"), (30, "two"), (30, "one")):
+        HoldPolicy(spec(frequency_hz=hertz)).save(tmp_path / "policy")
+        told: dict[str, Any] = {"policy_ids": {"policy": policy_id}, "code_version": str(hertz)}
+        refused = pytest.raises(UserError, match="at 30 Hz") if hertz == 30 else contextlib.nullcontext()
+        with refused:
+            evaluate_robot_policies({"policy": tmp_path / "policy"}, tmp_path / "out", settings(episodes=1), **told)
 
 
 def test_a_policy_for_another_robot_is_refused() -> None:
