@@ -13,8 +13,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from flywheel.side_processes import START_WITHIN_S, said, start, stop
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.contracts.station_epoch import EpochFolder, episode_files
+from hitl_ops.labels.tokens import new_token
 
 if TYPE_CHECKING:
     from hitl_assets.station_presets import StationPreset
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "FLYWHEEL_UPLOAD_TOKEN"
 _ROBOTS = re.compile(r"robots\s+ws://[^\s:]+:(\d+)")
-_UPLOADS = re.compile(r"uploads\s+(https?://\S+)")
-_TOKEN = re.compile(r"token\s+(\S{20,})")
+UPLOADS = re.compile(r"uploads\s+(https?://\S+)")
 _LOOK_EVERY_S = 0.5
 _SEEDS_PER_STATION = 10_000_019
 _POLICY_POLL_S = 0.5
@@ -44,11 +44,23 @@ class StationServers:
         policy_port: port of the policy server.
         upload_url: address of the upload server.
         token: opens it.
+        processes: what each server is called → its process and its log.
     """
 
     policy_port: int
     upload_url: str
     token: str
+    processes: Mapping[str, tuple[subprocess.Popen[bytes], Path]] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Make sure that all of them are there.
+
+        Raises:
+            UserError: one has ended; the log is named.
+        """
+        for what, (process, log) in self.processes.items():
+            if process.poll() is not None:
+                raise UserError(f"{what} has ended (exit code {process.returncode})", f"see '{log}'; then run it again")
 
 
 def stations_folder(store: Store) -> Path:
@@ -65,18 +77,32 @@ def station_servers(store: Store) -> Iterator[StationServers]:
     """
     folder = stations_folder(store)
     folder.mkdir(parents=True, exist_ok=True)
-    policy_log, upload_log = folder / "policy_server.log", folder / "upload_server.log"
+    log, token = folder / "policy_server.log", new_token()
     with contextlib.ExitStack() as stack:
         words = ["serve", "--policy", "serving", "--program", "station", "--port", "0", "--no-visualiser"]
-        policy = start(store, [*words, "--set", f"poll_s={_POLICY_POLL_S}"], policy_log)
+        policy = start(store, [*words, "--set", f"poll_s={_POLICY_POLL_S}"], log)
         stack.callback(stop, policy)
-        uploads = start(store, ["station", "--port", "0", "--new-token"], upload_log)
+        uploads, upload_log = start_upload_server(store, token)
         stack.callback(stop, uploads)
         yield StationServers(
-            policy_port=int(said(policy, policy_log, _ROBOTS, "the policy server")),
-            upload_url=said(uploads, upload_log, _UPLOADS, "the upload server"),
-            token=said(uploads, upload_log, _TOKEN, "the upload server"),
+            policy_port=int(said(policy, log, _ROBOTS, "the policy server")),
+            upload_url=said(uploads, upload_log, UPLOADS, "the upload server"),
+            token=token,
+            processes={"the policy server": (policy, log), "the upload server": (uploads, upload_log)},
         )
+
+
+def start_upload_server(store: Store, token: str) -> tuple[subprocess.Popen[bytes], Path]:
+    """Start an upload server that a token of its own opens: the one that people's stations know stays as it is.
+
+    Returns:
+        Its process and its log.
+    """
+    folder = stations_folder(store)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "upload_server.log"
+    words = ["station", "--port", "0", "--token-env", TOKEN_VARIABLE]
+    return start(store, words, log, environment={TOKEN_VARIABLE: token}), log
 
 
 def collect_epoch(
@@ -92,7 +118,7 @@ def collect_epoch(
         progress: told how many episodes are finished.
 
     Raises:
-        UserError: a client failed, or the policy server does not follow; the log is named.
+        UserError: a client failed, a server has ended, or the policy server does not follow; the log is named.
     """
     section = chosen.collection
     names = section.stations or ("",)
@@ -105,12 +131,13 @@ def collect_epoch(
         clients = {name: _client(store, chosen, servers, name, names.index(name)) for name in missing}
         for process, _, _ in clients.values():
             stack.callback(stop, process)
-        while running := [name for name, (process, _, _) in clients.items() if process.poll() is None]:
+        while any(process.poll() is None for process, _, _ in clients.values()):
+            servers.check()
             done = sum(
                 len(episode_files(EpochFolder(own, section.task, epoch), name)) for name, (_, own, _) in clients.items()
             )
             progress(min(done + section.episodes * (len(names) - len(missing)), total), total, "episodes")
-            time.sleep(_LOOK_EVERY_S if running else 0)
+            time.sleep(_LOOK_EVERY_S)
     for name, (process, _, log) in clients.items():
         if process.returncode != 0:
             raise UserError(
@@ -191,13 +218,14 @@ def _wait_for_the_policy(store: Store, servers: StationServers) -> None:
     """Wait until the policy server has followed to what serves: an epoch is collected with one policy.
 
     Raises:
-        UserError: it does not.
+        UserError: it does not, or has ended.
     """
     from hitl_ops.serving.policy_alias import resolve
 
     serving = resolve(store, "station")
     deadline = time.monotonic() + START_WITHIN_S
     while serving is not None:
+        servers.check()
         with (
             contextlib.suppress(urllib.error.URLError, OSError, ValueError),
             urllib.request.urlopen(f"http://127.0.0.1:{servers.policy_port}/status", timeout=5) as answer,

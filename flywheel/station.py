@@ -9,6 +9,8 @@ import typer
 
 from flywheel.configuration import ConfigOption, SetOption
 
+_SHORTEST_TOKEN = 20
+
 
 def station(
     host: Annotated[str | None, typer.Option(help="Address to listen on; this machine only by default.")] = None,
@@ -29,6 +31,10 @@ def station(
     new_token: Annotated[
         bool, typer.Option("--new-token", help="Make a new upload token; the old one opens nothing any more.")
     ] = False,
+    token_env: Annotated[
+        str | None,
+        typer.Option(help="Variable that holds the upload token of this start alone; the store's stays as it is."),
+    ] = None,
     root: Annotated[
         Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
     ] = None,
@@ -63,4 +69,27 @@ def station(
         },
     ).checked()
     store = Store.at(root) if root else Store.from_environment()
-    return serve_station(settings, store, StartOptions(new_token=new_token, invite=invite))
+    return serve_station(settings, store, StartOptions(new_token, _token(token_env, new_token), invite))
+
+
+def _token(variable: str | None, new_token: bool) -> str:
+    """The upload token that a variable holds; "" where none is named.
+
+    Raises:
+        UserError: it holds none, or a new one is asked for as well.
+    """
+    import os
+
+    from hitl_ops.contracts.errors import UserError
+
+    if variable is None:
+        return ""
+    if new_token:
+        raise UserError("--token-env and --new-token exclude each other", "leave one of them out")
+    token = os.environ.get(variable, "").strip()
+    if len(token) < _SHORTEST_TOKEN:
+        raise UserError(
+            f"the variable '{variable}' holds no upload token of at least {_SHORTEST_TOKEN} letters",
+            f"export {variable}=…, or leave --token-env out",
+        )
+    return token

@@ -48,10 +48,12 @@ class StartOptions:
 
     Attributes:
         new_token: make a new upload token; the old one opens nothing any more.
+        token: the upload token of this start alone, instead of the store's; "" for the store's.
         invite: make an invitation to the verdict page for so many people.
     """
 
     new_token: bool = False
+    token: str = ""
     invite: int | None = None
 
 
@@ -125,7 +127,11 @@ def serve_station(settings: StationSettings, store: Store, options: StartOptions
     context = tls_context(settings)
     folder = store.root / PROGRAM
     with only_server(store, folder), contextlib.closing(listening(settings)) as listener:
-        token_hash, token = read_or_make_admin_token(folder / "upload-token.json", renew=options.new_token)
+        if options.token:
+            token_hash, token = hash_token(options.token), "as given, for this start alone"
+        else:
+            kept, made = read_or_make_admin_token(folder / "upload-token.json", renew=options.new_token)
+            token_hash, token = kept, made or "as before; make a new one with --new-token"
         incoming = IncomingEpisodes(incoming_folder(store))
         incoming.sweep()
         labels = LabelStore.open(settings.labels_url or store.labels_url)
@@ -133,7 +139,7 @@ def serve_station(settings: StationSettings, store: Store, options: StartOptions
         link = link_at_start(labels, settings.iteration, url, "annotate", options.invite, PROGRAM)
         lines = [
             f"uploads       {url}",
-            f"token         {token or 'as before; make a new one with --new-token'}",
+            f"token         {token}",
             f"verdicts      {link or f'{url}/verdicts  by invitation; make one with --invite 2'}",
             f"files         {incoming.base}",
         ]
