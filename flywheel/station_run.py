@@ -40,6 +40,8 @@ EPOCH_STAGES: Mapping[str, str] = {
 CONTROL_STAGES: Mapping[str, str] = {
     "station_control_policy": "the control learns, told nothing",
     "station_control_evaluation": "it plays the same scenes",
+    "station_control_demonstrations_policy": "another learns, demonstrations only",
+    "station_control_demonstrations_evaluation": "it plays them as well",
 }
 _LOOK_EVERY_S = 2.0
 

@@ -49,8 +49,9 @@ station_control = dg.define_asset_job(
     "station_control",
     selection=dg.AssetSelection.assets(*CONTROL_ASSETS),
     description=(
-        "What an iteration's data would have given if nobody had been listened to: the same episodes, training and "
-        "evaluation, without the advantage. It never serves."
+        "What an iteration's policy would be if nobody had been listened to, and if no station had collected "
+        "anything: as many steps, on the same episodes without the advantage, and on iteration 000's alone. Neither "
+        "ever serves."
     ),
     tags={**_TAGS, ALONE: "station_control"},
 )

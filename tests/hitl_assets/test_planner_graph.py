@@ -77,7 +77,8 @@ def test_every_asset_says_what_it_is() -> None:
 
 def test_only_training_waits_for_the_accelerator() -> None:
     pools = {node.key.to_user_string(): node.pools for node in _graph().asset_nodes if node.is_materializable}
-    training = {"planner_adapter", "station_policy", "station_control_policy"}
+    controls = {"station_control_policy", "station_control_demonstrations_policy"}
+    training = {"planner_adapter", "station_policy", *controls}
     assert {name for name, held in pools.items() if "gpu" in (held or ())} == training
 
 

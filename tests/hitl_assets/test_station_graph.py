@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -10,15 +12,20 @@ import pytest
 
 from hitl_assets.definitions import build_defs
 from hitl_assets.preset_choice import StationPresetChoice
-from hitl_assets.station_control import control_training
+from hitl_assets.station_control import DEMONSTRATIONS_ONLY, TOLD_NOTHING, chain_steps, control_training
 from hitl_assets.station_iterations import STATION_LOOP, open_first_station_iteration, station_iterations
 from hitl_assets.station_presets import STATION_PRESETS, STATION_WORLDS, StationPreset, chosen_station_preset
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.policy_card import PolicyCard
+from hitl_ops.contracts.publish import publish_json
+from hitl_ops.contracts.store import Store
+from hitl_ops.models.planner_lm import CARD_FILE
 
 LEARNING = ["station_dataset", "station_policy", "station_evaluation", "station_promotion"]
 CONTROL = ["station_control_policy", "station_control_evaluation"]
+SECOND = ["station_control_demonstrations_policy", "station_control_demonstrations_evaluation"]
 GIVEN = ["station_base_policy", "station_epoch", "station_input"]
-PARTITIONED = [*GIVEN, "station_recordings", *LEARNING, *CONTROL]
+PARTITIONED = [*GIVEN, "station_recordings", *LEARNING, *CONTROL, *SECOND]
 
 
 def _graph() -> dg.AssetGraph:
@@ -34,13 +41,15 @@ def test_follows_the_design() -> None:
         assert before in _parents(after)
     for before, after in itertools.pairwise(["station_epoch", "station_recordings", "station_dataset", *CONTROL]):
         assert before in _parents(after)
+    for before, after in itertools.pairwise(["station_dataset", *SECOND]):
+        assert before in _parents(after)
     assert "station_base_policy" in _parents("station_policy")
     graph = _graph()
     own = {node.key.to_user_string() for node in graph.asset_nodes if node.group_name == "station"}
     assert own == {"station_demonstrations", *PARTITIONED}
     assert {name for name in own if graph.get(dg.AssetKey(name)).partitions_def == station_iterations} == {*PARTITIONED}
     # Dagster tells only the direct children of what has changed, so every descendant is one.
-    assert {name for name in own if "station_input" in _parents(name)} == {*LEARNING, *CONTROL}
+    assert {name for name in own if "station_input" in _parents(name)} == {*LEARNING, *CONTROL, *SECOND}
 
 
 def test_damage_blocks_the_next_step_and_opinions_do_not() -> None:
@@ -59,7 +68,7 @@ def test_jobs_hold_what_is_started_as_one() -> None:
     for name, held in (
         ("station_iteration_0", {"station_demonstrations", *LEARNING}),
         ("station_refinement", {"station_recordings", *LEARNING}),
-        ("station_control", {*CONTROL}),
+        ("station_control", {*CONTROL, *SECOND}),
     ):
         job = build_defs().resolve_job_def(name)
         assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == held
@@ -114,11 +123,26 @@ def test_sensors_are_told_by_the_environment(monkeypatch: pytest.MonkeyPatch) ->
         StationPresetChoice.from_environment()
 
 
-def test_the_control_is_told_nothing_and_trains_as_long() -> None:
-    anew = chosen_station_preset("tiny_ci", ["training.steps=5", "refinement.training.steps=7"])
-    assert control_training(anew, 2).model.advantage == "none"
-    assert [control_training(anew, iteration).steps for iteration in (0, 2)] == [5, 7]
-    going_on = chosen_station_preset(
-        "tiny_ci", ["training.steps=5", "refinement.training.steps=7", "refinement.start=previous"]
-    )
-    assert control_training(going_on, 2).steps == 5 + 7 + 7
+def test_controls_train_as_long_as_all_that_led_to_the_policy(tmp_path: Path) -> None:
+    store, parent = Store.at(tmp_path), "act"
+    # The third goes on from the first: the gate refused the second.
+    for steps, from_first in ((5, False), (7, True), (9, True)):
+        config = chosen_station_preset("tiny_ci", [f"training.steps={steps}"]).training
+        card = PolicyCard(
+            program="station",
+            iteration=1,
+            parent=parent if from_first else "act",
+            samples_hash="0",
+            config=config.model_dump(mode="json"),
+        )
+        publish_json(store.policy("station", card.policy_id) / CARD_FILE, card)
+        parent = parent if from_first else card.policy_id
+    assert chain_steps(store, card) == 5 + 9
+    chosen = chosen_station_preset("tiny_ci", ["refinement.training.indicator_dropout=0.3"])
+    untold = control_training(chosen, 2, 14, TOLD_NOTHING)
+    assert (untold.model.advantage, untold.steps) == ("none", 14)
+    told = control_training(chosen, 2, 14, DEMONSTRATIONS_ONLY)
+    assert told == chosen.refinement.training.replace(steps=14) and told.model.advantage != "none"
+    shutil.rmtree(store.policy("station", parent))
+    with pytest.raises(UserError, match=parent):
+        chain_steps(store, card)

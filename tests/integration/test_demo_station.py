@@ -21,7 +21,7 @@ from tests.support.registries import with_registry
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 
-def test_stations_collect_with_what_serves_and_a_control_stands_beside_what_is_learned(tmp_path: Path) -> None:
+def test_stations_collect_with_what_serves_and_controls_stand_beside_what_is_learned(tmp_path: Path) -> None:
     store = with_registry(Store.at(tmp_path / "store"))
     words = ["demo", "--program", "station", "--preset", "tiny_ci", "--iterations", "1", "--root", str(store.root)]
     words += ["--set", "demonstrations.episodes=2", "--set", "collection.stations=[east, west]"]
@@ -43,14 +43,24 @@ def test_stations_collect_with_what_serves_and_a_control_stands_beside_what_is_l
     assert all(one.advantage is one.success for one in facts), "judged by the simulator's truth"
 
     figures = json.loads(store.demo_figures("station").read_text())
-    rows, control = figures["epochs"], figures["control"]
+    rows, controls = figures["epochs"], figures["controls"]
     assert [row["iteration"] for row in rows] == [0, 1] and rows[0]["policy_id"] == base
     assert rows[0]["gain"] is None and rows[1]["gain"]["n"] == rows[1]["success"]["n"] == 2
     assert (rows[1]["good"] + rows[1]["bad"], rows[1]["dataset_episodes"]) == (2, 4)
-    assert control["iteration"] == 1 and control["advantage_over_control"]["n"] == 2
-    assert read_card(store.iteration("station", 1).base / "control" / "policy").prompt_style == "plain"
+    assert [(one["name"], one["iteration"], one["steps"], one["dataset_episodes"]) for one in controls] == [
+        ("told nothing", 1, 4, 4),
+        ("demonstrations only", 1, 4, 2),
+    ]
+    assert all(one["student_minus_control"]["n"] == 2 for one in controls)
+    for folder_name, style in (("control", "plain"), ("control_demonstrations", "advantage")):
+        assert read_card(store.iteration("station", 1).base / folder_name / "policy").prompt_style == style
     assert (store.root / "station" / "epochs.png").stat().st_size > 10_000
-    for said in ("Lift the lid off the bowl (bimanual)", "000 base", "control, data of 001", "points over the base"):
+    for said in (
+        "Lift the lid off the bowl (bimanual)",
+        "000 base",
+        "control: told nothing",
+        "over demonstrations only",
+    ):
         assert said in done.stdout, done.stdout
     serving = resolve(store, "station")
     assert serving is not None and serving.policy_id == [row["policy_id"] for row in rows if row["promoted"]][-1]
