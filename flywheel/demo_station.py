@@ -41,7 +41,8 @@ def demo_station(
         An exit code.
 
     Raises:
-        UserError: a stage failed by something that can be mended, or sensors are at work on the store.
+        UserError: a stage failed by something that can be mended, sensors are at work on the store, or it holds
+            another demo.
     """
     from flywheel.dagster_home import opened_instance
     from flywheel.demo_runs import end_what_was_killed
@@ -76,6 +77,7 @@ def demo_station(
 
 
 def _all_of_it(turns: StationTurns, iterations: int) -> int:
+    from flywheel.demo_scale import note_scale, refuse_another_scale
     from flywheel.demo_stages import shown_stages
     from flywheel.simulated_stations import station_servers
     from flywheel.station_run import BASE_STAGES, CONTROL_STAGES, EPOCH_STAGES, run_base, run_epoch
@@ -90,7 +92,10 @@ def _all_of_it(turns: StationTurns, iterations: int) -> int:
         turns.errors.print(f"[bold]iteration {key}[/]{' is through already' if decided else ''}")
         return decided
 
-    if not through(0):
+    if through(0):
+        refuse_another_scale(turns.store, turns.chosen)
+    else:
+        note_scale(turns.store, turns.chosen)
         with shown_stages(BASE_STAGES, turns.errors) as stages:
             if code := run_base(turns, stages):
                 return code

@@ -1,0 +1,64 @@
+"""A store's figures belong to one scale: a demo of another world or value is refused, and told what differs."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from rich.console import Console
+
+from flywheel import demo_station, station_run
+from flywheel.demo_scale import note_scale, refuse_another_scale
+from hitl_assets.station_iterations import STATION_LOOP
+from hitl_assets.station_presets import chosen_station_preset
+from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.store import Store
+
+
+@pytest.mark.parametrize(
+    ("overrides", "world", "what"),
+    [
+        ([], "aloha", 'demonstrations.world was "bimanual", not "aloha"'),
+        (["evaluation.episodes=3"], "", "evaluation.episodes was 2, not 3"),
+        (["training.model.options.dim_model=32"], "", "model.options.dim_model was 16, not 32"),
+        (["refinement.training.learning_rate=0.5"], "", "refinement.training.learning_rate was 0.001, not 0.5"),
+    ],
+)
+def test_another_scale_is_refused(tmp_path: Path, overrides: list[str], world: str, what: str) -> None:
+    store = Store.at(tmp_path)
+    note_scale(store, chosen_station_preset("tiny_ci", []))
+    with pytest.raises(UserError) as caught:
+        refuse_another_scale(store, chosen_station_preset("tiny_ci", overrides, world))
+    assert what in str(caught.value) and caught.value.remedy == "name another --root"
+
+
+def test_what_changes_no_figure_may_be_named_otherwise(tmp_path: Path) -> None:
+    store = Store.at(tmp_path)
+    with pytest.raises(UserError, match="says what it was made with"):
+        refuse_another_scale(store, chosen_station_preset("tiny_ci", []))
+    note_scale(store, chosen_station_preset("tiny_ci", []))
+    same = ["evaluation.processes=2", "demonstrations.processes=2", "loop.iterations=9", "training.workers=1"]
+    refuse_another_scale(store, chosen_station_preset("tiny_ci", [*same, "checks.least_episodes=1"], "bimanual"))
+
+
+def test_a_demo_that_is_through_is_not_told_as_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(station_run, "run_base", lambda turns, stages: ran.append("base") or 0)
+    monkeypatch.setattr("hitl_ops.evaluation.gate.read_gate", lambda folder: "decided")
+    decided: list[str] = []
+    monkeypatch.setattr(type(STATION_LOOP), "decided", lambda loop, instance: decided)
+    store, console = Store.at(tmp_path), Console(file=io.StringIO())
+
+    def turn(world: str) -> int:
+        chosen = chosen_station_preset("tiny_ci", [], world)
+        with dg.DagsterInstance.ephemeral() as instance:
+            turns = station_run.StationTurns(store, instance, "tiny_ci", world, [], chosen, console)
+            return demo_station._all_of_it(turns, 0)
+
+    assert turn("") == 0 and ran == ["base"]
+    decided.append("000")
+    with pytest.raises(UserError, match="name another --root"):
+        turn("aloha")
+    assert turn("bimanual") == 0 and ran == ["base"]
