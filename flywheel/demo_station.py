@@ -52,6 +52,8 @@ def demo_station(
 
     started = time.monotonic()
     chosen = chosen_station_preset(preset, overrides, world)
+    if iterations > chosen.loop.iterations:  # their scenes must be nobody else's either
+        chosen = chosen.replace(loop={"iterations": iterations})
     with opened_instance(store) as instance:
         if iterations:
             from flywheel.iteration_run import refuse_beside_sensors
@@ -61,7 +63,7 @@ def demo_station(
         turns = StationTurns(store, instance, preset, world, overrides, chosen, errors)
         if code := _all_of_it(turns, iterations):
             return code
-    outcome = outcome_of(store, chosen.world, chosen.collection.description, iterations)
+    outcome = outcome_of(store, chosen, iterations)
     seconds = time.monotonic() - started
     draw_epochs(outcome, store.root / PROGRAM / PLOT_FILE)
     figures: dict[str, Any] = outcome.model_dump(mode="json")

@@ -32,7 +32,6 @@ TOKEN_VARIABLE = "FLYWHEEL_UPLOAD_TOKEN"
 _ROBOTS = re.compile(r"robots\s+ws://[^\s:]+:(\d+)")
 UPLOADS = re.compile(r"uploads\s+(https?://\S+)")
 _LOOK_EVERY_S = 0.5
-_SEEDS_PER_STATION = 10_000_019
 _POLICY_POLL_S = 0.5
 
 
@@ -178,6 +177,7 @@ def client_config(
         number: its place among them; its scenes are others than theirs.
         recordings: where it keeps its recordings.
     """
+    from hitl_assets.station_presets import SEEDS_PER_STATION
     from hitl_ops.worlds.robot_worlds import robot_world_config
 
     world = robot_world_config(chosen.world, chosen.evaluation.world_options).model_dump()
@@ -204,7 +204,7 @@ def client_config(
         "robot": {
             "adapter": chosen.world,
             "options": {"lockstep": True, "world": options},
-            "seed": chosen.collection.simulated_seed + _SEEDS_PER_STATION * number,
+            "seed": chosen.collection.simulated_seed + SEEDS_PER_STATION * number,
         },
         "cameras": cameras,
         "control": {

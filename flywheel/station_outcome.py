@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hitl_assets.station_control import Control
+    from hitl_assets.station_presets import StationPreset
     from hitl_ops.contracts.store import IterationPaths, Store
     from hitl_ops.evaluation.metrics import EpisodeScore
 
@@ -70,6 +71,7 @@ class StationOutcome(BaseModel):
     task: str
     epochs: list[EpochOutcome]
     controls: list[ControlOutcome]
+    unseen: bool = Field(description="whether the scenes are known to be nobody's: not so with recordings of your own")
 
     @property
     def points(self) -> float:
@@ -78,8 +80,13 @@ class StationOutcome(BaseModel):
         return 100 * gain.difference if gain is not None else 0.0
 
 
-def outcome_of(store: Store, world: str, task: str, iterations: int) -> StationOutcome:
+def outcome_of(store: Store, chosen: StationPreset, iterations: int) -> StationOutcome:
     """Read what iterations 0 to ``iterations`` left behind.
+
+    Args:
+        store: holds them.
+        chosen: what they were made with.
+        iterations: the last one.
 
     Raises:
         UserError: one of them is not through, or its files are damaged.
@@ -98,7 +105,13 @@ def outcome_of(store: Store, world: str, task: str, iterations: int) -> StationO
     if iterations:
         last = store.iteration(PROGRAM, iterations)
         controls = [_control_outcome(control, control_paths(last, control), first) for control in CONTROLS]
-    return StationOutcome(world=world, task=task, epochs=epochs, controls=controls)
+    return StationOutcome(
+        world=chosen.world,
+        task=chosen.collection.description,
+        epochs=epochs,
+        controls=controls,
+        unseen=not chosen.demonstrations.recordings,
+    )
 
 
 def _control_outcome(control: Control, own: IterationPaths, first: Mapping[str, EpisodeScore]) -> ControlOutcome:
@@ -181,8 +194,9 @@ def print_outcome(console: Console, outcome: StationOutcome, store: Store, secon
     from rich import box
     from rich.table import Table
 
+    scenes = f"{outcome.epochs[0].success.n} scenes{' nobody trained in' if outcome.unseen else ''}"
     table = Table(
-        title=f"{outcome.task} ({outcome.world}): success in {outcome.epochs[0].success.n} scenes nobody trained in",
+        title=f"{outcome.task} ({outcome.world}): success in {scenes}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hitl_ops.contracts.config import StrictConfig, apply_overrides
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.contracts.station_epoch import NAME
+from hitl_ops.contracts.station_epoch import NAME, SEEDS_PER_EPOCH
 from hitl_ops.evaluation.gate import GateConfig
 from hitl_ops.evaluation.robot_evaluation import RobotEvaluationConfig
 from hitl_ops.evaluation.summary import EvaluationConfig
@@ -24,6 +24,8 @@ from hitl_ops.training.action_config import ActionTrainConfig
 
 StationPresetName = Literal["laptop", "paper", "smolvla", "pi0", "pi05", "tiny_ci"]
 StationWorldName = Literal["bimanual", "aloha"]
+SEEDS_PER_STATION = 10_000_019
+"""How far apart the scenes of simulated stations begin."""
 
 
 class DemonstrationsSection(DemonstrationsConfig):
@@ -134,6 +136,27 @@ class StationPreset(StrictConfig):
             raise ValueError("demonstrations and evaluation are of different worlds; set world and world_options alike")
         if self.refinement.start == "previous" and self.refinement.training.model != self.training.model:
             raise ValueError("refinement.start=previous needs refinement.training.model as in training.model")
+        return self
+
+    @model_validator(mode="after")
+    def _scenes_of_their_own(self) -> Self:
+        hand, examination = self.demonstrations, self.evaluation
+        played = [("evaluation.seed", range(examination.seed, examination.seed + examination.episodes))]
+        if not hand.recordings:
+            played.append(("demonstrations.seed", range(hand.seed, hand.seed + hand.episodes)))
+        taken = [*played[1:]]
+        for station in range(max(1, len(self.collection.stations))):
+            first = self.collection.simulated_seed + SEEDS_PER_STATION * station
+            for epoch in range(1, self.loop.iterations + 1):
+                begin = first + SEEDS_PER_EPOCH * epoch
+                taken.append(("collection.simulated_seed", range(begin, begin + self.collection.episodes)))
+        for name, own in played:
+            for other, theirs in taken:
+                if name != other and max(own.start, theirs.start) < min(own.stop, theirs.stop):
+                    raise ValueError(
+                        f"{name} and {other} give the same scenes (from seed {max(own.start, theirs.start)}); what "
+                        "is learned from is no examination; set them further apart"
+                    )
         return self
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.station_epoch import SEEDS_PER_EPOCH
 from hitl_ops.records.station_episode import StationEpisodeWriter
 from robot_client.emergency import EmergencyExit
 from robot_client.episode_run import EpisodeProgress, EpisodeRun
@@ -23,7 +24,6 @@ from robot_client.sync.sending import Sending, Sync
 EMERGENCY_CODE = 130
 _LOOK_S = 0.02
 _RENEW_S = 2.0
-_SEEDS_PER_EPOCH = 100_003
 
 
 class _Emergency(Exception):
@@ -393,7 +393,7 @@ class Station:
     def _reset(self) -> None:
         view = self.view
         number = self._parts.recordings.next_number(view.epoch)
-        seed = self._config.robot.seed + _SEEDS_PER_EPOCH * view.epoch + number
+        seed = self._config.robot.seed + SEEDS_PER_EPOCH * view.epoch + number
         self._parts.robot.reset(seed, lambda: self._parts.emergency.taken)
 
     def _hold(self) -> None:

@@ -24,6 +24,8 @@ EPISODE_NAME = r"^episode_\d{1,7}(-[A-Za-z0-9][A-Za-z0-9_-]{0,63})?\.hdf5$"
 SHA256 = r"^[0-9a-f]{64}$"
 RAW = "raw"
 MANIFEST_GLOB = "synced*.json"
+SEEDS_PER_EPOCH = 100_003
+"""How far apart the scenes of a simulated station's epochs begin."""
 _BLOCK = 2**20
 _NUMBER = re.compile(r"^episode_(\d+)")
 

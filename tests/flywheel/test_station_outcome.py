@@ -56,6 +56,7 @@ def test_every_control_is_told_of(tmp_path: Path) -> None:
         task="Lift",
         epochs=[_epoch(0, BASE), _epoch(1, STUDENT)],
         controls=[_control("told nothing", [1.0, 1.0, 0.0, 0.0], 100), _control("demonstrations only", BASE, 60)],
+        unseen=True,
     )
     said = io.StringIO()
     print_outcome(Console(file=said, width=200), outcome, Store.at(tmp_path), 60)
@@ -65,6 +66,10 @@ def test_every_control_is_told_of(tmp_path: Path) -> None:
     told = next(line for line in said.getvalue().splitlines() if "points over the base policy" in line)
     assert told.startswith("+50 points over the base policy; with as many steps, +25 (")
     assert ") over told nothing; +50 (" in told and told.endswith(") over demonstrations only.")
+    assert "(bimanual): success in 4 scenes nobody trained in" in said.getvalue()
+    own = outcome.model_copy(update={"unseen": False})
+    print_outcome(Console(file=(said := io.StringIO()), width=200), own, Store.at(tmp_path), 60)
+    assert "success in 4 scenes" in said.getvalue() and "nobody trained" not in said.getvalue()
     draw_epochs(outcome, tmp_path / "epochs.png")
     alone = outcome.model_copy(update={"controls": []})
     draw_epochs(alone, tmp_path / "alone.png")

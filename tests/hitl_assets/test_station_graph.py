@@ -102,6 +102,10 @@ def test_presets_survive_being_written_down_in_any_world(name: str, world: Any) 
         (["evaluation.world=aloha"], "different worlds"),
         (["collection.stations=[a, a]"], "collection.stations"),
         (["refinement.start=previous", "refinement.training.model.chunk=7"], "refinement.start=previous needs"),
+        (["evaluation.seed=10001"], "evaluation.seed and demonstrations.seed give the same scenes (from seed 10001)"),
+        (["evaluation.seed=2100004"], "evaluation.seed and collection.simulated_seed"),
+        (["evaluation.seed=12100022", "collection.stations=[a, b]"], "evaluation.seed and collection.simulated_seed"),
+        (["demonstrations.seed=2200005", "loop.iterations=2"], "demonstrations.seed and collection.simulated_seed"),
     ],
 )
 def test_mistakes_are_named(overrides: list[str], said: str) -> None:
@@ -110,6 +114,17 @@ def test_mistakes_are_named(overrides: list[str], said: str) -> None:
     assert said in str(caught.value)
     with pytest.raises(UserError, match="choose one of bimanual, aloha"):
         chosen_station_preset("tiny_ci", [], "moon")
+
+
+def test_scenes_beside_each_other_are_no_mistake() -> None:
+    for apart in (
+        ["evaluation.seed=9998"],
+        ["evaluation.seed=10003"],
+        ["evaluation.seed=12100022"],
+        ["demonstrations.seed=2200005"],
+        ["evaluation.seed=10001", "demonstrations.recordings=/somewhere"],
+    ):
+        chosen_station_preset("tiny_ci", apart)
 
 
 def test_sensors_are_told_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
