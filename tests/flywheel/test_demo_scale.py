@@ -45,7 +45,12 @@ def test_what_changes_no_figure_may_be_named_otherwise(tmp_path: Path) -> None:
 
 def test_a_demo_that_is_through_is_not_told_as_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
-    monkeypatch.setattr(station_run, "run_base", lambda turns, stages: ran.append("base") or 0)
+
+    def run_base(*_: object) -> int:
+        ran.append("base")
+        return 0
+
+    monkeypatch.setattr(station_run, "run_base", run_base)
     monkeypatch.setattr("hitl_ops.evaluation.gate.read_gate", lambda folder: "decided")
     decided: list[str] = []
     monkeypatch.setattr(type(STATION_LOOP), "decided", lambda loop, instance: decided)
