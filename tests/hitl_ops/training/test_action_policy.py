@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,12 +14,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.models.action_model import ActionModelConfig, load_action_model
+from hitl_ops.models.action_model import ActionModelConfig, build_action_model, load_action_model, robot_of
 from hitl_ops.models.robot_policy import load_robot_policy
-from hitl_ops.records.lerobot_layout import ACTION, STATE
+from hitl_ops.records.lerobot_layout import ACTION, STATE, Feature
 from hitl_ops.records.station_episode import StationEpisodeWriter
 from hitl_ops.samples.station_dataset import StationDatasetConfig, build_station_dataset
 from hitl_ops.training.action_config import ActionTrainConfig
@@ -289,3 +290,46 @@ def test_the_state_of_the_surroundings_is_scaled(dataset: Path, tmp_path: Path) 
     assert torch.allclose(around[:, :-1].mean(0), torch.zeros(2), atol=1e-3)
     assert set(around[:, -1].tolist()) == {1.0, -1.0}  # what was said stays as it is
     assert ready[STATE].std() < 2
+
+
+def test_published_weights_are_really_read(dataset: Path, tmp_path: Path) -> None:
+    summary = trained(config(steps=2), dataset, tmp_path / "first")
+    weights = tmp_path / "first" / summary.trained
+    frames = read_robot_frames(dataset)
+    how = ActionModelConfig(chunk=8, options=SMALL, pretrained=str(weights))
+    again = build_action_model(how, frames.info, frames.stats, frames.task, device="cpu", seed=5)
+    kept = load_file(weights / "model.safetensors")
+    assert all(torch.equal(tensor, kept[key]) for key, tensor in again.policy.state_dict().items())
+    for folder, said in ((tmp_path / "nowhere", "cannot be had"), (tmp_path / "torn", "cannot be had")):
+        (tmp_path / "torn").mkdir(exist_ok=True)
+        (tmp_path / "torn" / "model.safetensors").write_bytes(b"x" * 40)
+        with pytest.raises(UserError, match=said):
+            build_action_model(
+                how.replace(pretrained=str(folder)), frames.info, frames.stats, frames.task, device="cpu", seed=5
+            )
+    save_file({"other.weight": torch.zeros(2)}, tmp_path / "torn" / "model.safetensors")
+    with pytest.raises(UserError, match="not of such a policy"):
+        build_action_model(
+            how.replace(pretrained=str(tmp_path / "torn")), frames.info, frames.stats, frames.task, device="cpu", seed=5
+        )
+
+
+def test_cameras_of_other_peoples_sets_are_seen_or_refused(dataset: Path) -> None:
+    info = read_robot_frames(dataset).info
+    first = Feature("video", (3, 32, 48), ["channels", "height", "width"])
+    seen = robot_of(replace(info, features={**info.features, "observation.images.top": first}), 8)
+    assert (seen.cameras[0].name, seen.cameras[0].height, seen.cameras[0].width) == ("top", 32, 48)
+    single = Feature("image", (32, 48, 3), ["height", "width", "channels"])
+    with pytest.raises(UserError, match="kept as single pictures"):
+        robot_of(replace(info, features={**info.features, "observation.images.top": single}), 8)
+
+
+def test_other_pictures_are_another_set(tmp_path: Path) -> None:
+    for number in range(2):
+        record(tmp_path / "raw" / f"episode_{number}.hdf5", 12, spec=robot("cam_high", size=(32, 48)), seed=number)
+    hashes = set()
+    for crf in (20, 35):
+        how = StationDatasetConfig.model_validate({"video": {"crf": crf}})
+        build_station_dataset(tmp_path / "raw", tmp_path / str(crf), how)
+        hashes.add(read_robot_frames(tmp_path / str(crf)).hash)
+    assert len(hashes) == 2
