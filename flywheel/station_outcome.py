@@ -202,7 +202,11 @@ def print_outcome(console: Console, outcome: StationOutcome, store: Store, secon
         pad_edge=False,
     )
     for name in ("iteration", "success (95 %)", "over the base", "good", "bad", "episodes in all", "gate"):
-        table.add_column(name, justify="left" if name in ("iteration", "gate") else "right")
+        table.add_column(
+            name,
+            justify="left" if name in ("iteration", "gate") else "right",
+            min_width=14 if name == "iteration" else None,  # "demonstrations", whole
+        )
     for row in outcome.epochs:
         table.add_row(
             f"{iteration_key(row.iteration)}{' base' if not row.iteration else ''}",
