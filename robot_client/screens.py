@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -259,6 +260,9 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+_RULER = Console(width=1000, file=io.StringIO())
+
+
 def _rows(text: str, columns: int) -> int:
-    """How many rows a text takes, near enough."""
-    return max(1, -(-len(text) // max(1, columns)))
+    """How many rows a text takes where it is broken as the panel breaks it: a long path begins a row of its own."""
+    return max(1, len(Text(text).wrap(_RULER, max(1, columns))))
