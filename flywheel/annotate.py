@@ -56,7 +56,7 @@ def annotate(
         Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
     ] = None,
     config: ConfigOption = None,
-    overrides: SetOption = [],  # noqa: B006
+    overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
 ) -> int:
     """Serve the annotation page, until Ctrl+C. `flywheel collect` serves it too, while people play.
 

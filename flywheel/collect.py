@@ -65,7 +65,7 @@ def collect(
         Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
     ] = None,
     config: ConfigOption = None,
-    overrides: SetOption = [],  # noqa: B006
+    overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
 ) -> int:
     """Serve the page people play on, and the page on which plays are corrected afterwards, until Ctrl+C.
 

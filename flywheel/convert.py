@@ -25,9 +25,9 @@ def convert(
     ] = [],  # noqa: B006  # Typer makes a new list for every call
     exclude: Annotated[
         list[str], typer.Option(metavar="EPISODE", help="An episode to leave out, named alike. Repeatable.")
-    ] = [],  # noqa: B006
+    ] = [],  # noqa: B006  # Typer makes a new list for every call
     config: ConfigOption = None,
-    overrides: SetOption = [],  # noqa: B006
+    overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
 ) -> None:
     """Make a LeRobot data set (v3.0) of recordings or of an older data set."""
     from rich.console import Console

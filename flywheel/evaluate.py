@@ -30,7 +30,7 @@ def evaluate(
     ] = [],  # noqa: B006  # Typer makes a new list for every call
     preset: PresetOption = "laptop",
     config: ConfigOption = None,
-    overrides: SetOption = [],  # noqa: B006
+    overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
     program: ProgramOption = Program.planner,
 ) -> None:
     """Score what policies did, with intervals, compare them on the same episodes, and write the report page.

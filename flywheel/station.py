@@ -39,7 +39,7 @@ def station(
         Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
     ] = None,
     config: ConfigOption = None,
-    overrides: SetOption = [],  # noqa: B006
+    overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
 ) -> int:
     """Take episodes in from stations, and serve the page on which people say good or bad of them, until Ctrl+C.
 

@@ -43,7 +43,7 @@ def train(
     experiment: Annotated[
         str | None, typer.Option(help="MLflow experiment to record under; by default the program's.")
     ] = None,
-    tag: Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="Tag of the MLflow run. Repeatable.")] = [],  # noqa: B006
+    tag: Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="Tag of the MLflow run. Repeatable.")] = [],  # noqa: B006  # Typer makes a new list for every call
     program: ProgramOption = Program.planner,
 ) -> None:
     """Fine-tune a planner on samples, with an adapter or in full; or train a robot's policy (--program station).

@@ -49,6 +49,7 @@ STATION_TRAINING_SOURCES = (
     "training/action_data.py",
     "training/action_policy.py",
     "training/optimization.py",
+    "training/sample_reader.py",
 )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import inspect
 import io
 import json
@@ -27,13 +26,11 @@ from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.publish import publish_json
 from hitl_ops.contracts.robot import CameraSpec, RobotSpec
-from hitl_ops.records.lerobot_layout import ACTION, IMAGES, STATE, DatasetInfo, Feature, read_json
+from hitl_ops.records.lerobot_layout import ACTION, ENVIRONMENT, IMAGES, STATE, DatasetInfo, Feature, read_json
 
 if TYPE_CHECKING:
     import torch
 
-ENVIRONMENT = "observation.environment_state"
-INDICATOR = "advantage"
 WEIGHTS_FILE = "model.safetensors"
 FACTS_FILE = "robot.json"
 """Beside LeRobot's files: what a server has to know of the policy that LeRobot does not keep."""
@@ -275,7 +272,7 @@ def _pretrained(kind: Any, name: str, made: Any) -> Any:
         with safe_open(file, framework="pt") as opened:
             policy = kind.from_pretrained(name, config=made)
             state = policy.state_dict()
-            found = [(key, own) for key in opened.keys() for own in (key, f"model.{key}") if own in state]  # noqa: SIM118
+            found = [(key, own) for key in opened.keys() for own in (key, f"model.{key}") if own in state]  # noqa: SIM118  # an open file is no mapping
             same = [
                 own for key, own in found[:: max(1, len(found) // _LOOKED_AT)]
                 if opened.get_tensor(key).to(state[own].dtype).equal(state[own].cpu())
@@ -308,14 +305,10 @@ def _agree_about_masks() -> None:
     if mask is None or "cache_position" in inspect.signature(mask).parameters:
         return
 
-    @functools.wraps(mask)
+    # Named in the signature, so that nobody wraps it a second time.
     def without_position(*arguments: Any, cache_position: Any = None, **named: Any) -> Any:
         return mask(*arguments, **named)
 
-    # What wraps keeps is the signature of what is wrapped: asked again, it would seem to need wrapping again.
-    without_position.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter("cache_position", inspect.Parameter.KEYWORD_ONLY)]
-    )
     pi_gemma.create_causal_mask = without_position
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from hitl_ops.contracts.robot import Float32, RobotSpec, split_advantage
-from hitl_ops.records.lerobot_layout import IMAGES, STATE
+from hitl_ops.records.lerobot_layout import ENVIRONMENT, IMAGES, STATE
 
 if TYPE_CHECKING:
     from hitl_ops.models.action_model import ActionModel
@@ -58,8 +58,6 @@ class LeRobotPolicy:
     def _batch(self, observations: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Observations as LeRobot's pipelines take a batch."""
         import torch
-
-        from hitl_ops.models.action_model import ENVIRONMENT
 
         facts = self._model.facts
         prompts = [split_advantage(str(observation.get("prompt", ""))) for observation in observations]

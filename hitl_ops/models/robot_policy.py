@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, get_args
 
 import numpy as np
 from pydantic import ValidationError
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.publish import publish_json
 from hitl_ops.contracts.robot import Float32, RobotSpec
+from hitl_ops.models.action_model import PolicyKind
 
 WEIGHTS_FOLDER = "merged"
 CONFIG_FILE = "config.json"
@@ -100,7 +101,7 @@ def _load_lerobot(weights: Path) -> RobotPolicy:
 
 LOADERS: dict[str, Callable[[Path], RobotPolicy]] = {
     HoldPolicy.kind: HoldPolicy.load,
-    **dict.fromkeys(("act", "smolvla", "pi0", "pi0_fast", "pi05"), _load_lerobot),
+    **dict.fromkeys(get_args(PolicyKind), _load_lerobot),
 }
 """Kind of policy → what opens the folder of its weights; further kinds of policy are entered here."""
 

@@ -47,6 +47,7 @@ AUTOMATIC: dict[str, str] = {
 IMAGES = "observation.images."
 STATE = "observation.state"
 ACTION = "action"
+ENVIRONMENT = "observation.environment_state"
 
 _REMEDY = "check the path, or convert it again"
 

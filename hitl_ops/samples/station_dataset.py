@@ -30,6 +30,7 @@ from hitl_ops.records.lerobot_dataset import DatasetWriter, EpisodeData, VideoPa
 from hitl_ops.records.lerobot_edit import ADVANTAGE, BAD, GOOD, INTERVENTION, KEPT_BYTES, NOT_JUDGED
 from hitl_ops.records.lerobot_layout import (
     ACTION,
+    ENVIRONMENT,
     IMAGES,
     INFO_PATH,
     STATE,
@@ -52,7 +53,7 @@ from hitl_ops.records.station_hdf5 import (
 )
 from hitl_ops.records.video_encoding import EncodedVideo, VideoSettings, encode_video, find_encoded, video_info
 
-VELOCITY, EFFORT, ENVIRONMENT = "observation.velocity", "observation.effort", "observation.environment_state"
+VELOCITY, EFFORT = "observation.velocity", "observation.effort"
 
 
 class StationDatasetConfig(StrictConfig):

@@ -17,11 +17,11 @@ from torch.utils.data import Dataset
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.robot import split_advantage
-from hitl_ops.models.action_model import ENVIRONMENT
 from hitl_ops.models.lerobot_policy import INDICATORS
 from hitl_ops.records.lerobot_edit import ADVANTAGE, BAD, GOOD
 from hitl_ops.records.lerobot_layout import (
     ACTION,
+    ENVIRONMENT,
     INFO_PATH,
     LEGACY_VERSION,
     STATE,

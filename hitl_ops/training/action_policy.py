@@ -22,7 +22,14 @@ from torch.utils.data import DataLoader
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.contracts.publish import publish_json, publishing, sweep_temporaries
-from hitl_ops.models.action_model import ActionModel, build_action_model, load_action_model, save_action_model
+from hitl_ops.contracts.station_epoch import sha256_of
+from hitl_ops.models.action_model import (
+    WEIGHTS_FILE,
+    ActionModel,
+    build_action_model,
+    load_action_model,
+    save_action_model,
+)
 from hitl_ops.training.action_config import ActionTrainConfig
 from hitl_ops.training.action_data import (
     Batch,
@@ -35,6 +42,7 @@ from hitl_ops.training.action_data import (
 from hitl_ops.training.checkpoint import Identity, LoopState, load_checkpoint, save_checkpoint
 from hitl_ops.training.loop import open_accelerator
 from hitl_ops.training.optimization import learning_rate_at
+from hitl_ops.training.sample_reader import split_episodes
 from hitl_ops.training.tracking import NullTracker, Tracker
 from hitl_ops.training.train_log import TrainLog, plot_loss, read_log
 
@@ -160,7 +168,7 @@ def _finished(out: Path, config: ActionTrainConfig, data_hash: str) -> ActionTra
 
 def _weights_hash(folder: Path) -> str:
     try:
-        return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+        return sha256_of(folder / WEIGHTS_FILE)
     except OSError as error:
         raise UserError(f"policy '{folder}' has no weights ({error.strerror})", "name a trained policy") from None
 
@@ -173,7 +181,9 @@ def _model(config: ActionTrainConfig, frames: RobotFrames, start: Path | None, d
     Raises:
         UserError: ``start`` is for another robot, or of another kind or shape.
     """
-    fresh = build_action_model(config.model, frames.info, frames.stats, frames.task, device=device, seed=config.seed)
+    # Published weights are not fetched where others take their place at once.
+    asked = config.model if start is None else config.model.replace(pretrained="")
+    fresh = build_action_model(asked, frames.info, frames.stats, frames.task, device=device, seed=config.seed)
     if start is None:
         return fresh
     before = load_action_model(start, device=device)
@@ -189,12 +199,8 @@ def _model(config: ActionTrainConfig, frames: RobotFrames, start: Path | None, d
 
 def _split(frames: RobotFrames, config: ActionTrainConfig) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Frames to learn from, and frames of other episodes to look at; by a hash, whatever else is in the data set."""
-    known = np.unique(frames.episode)
-    count = 0
-    if config.validation_fraction > 0 and len(known) > 1:
-        count = min(len(known) - 1, max(1, round(config.validation_fraction * len(known))))
-    ranked = sorted(known.tolist(), key=lambda n: hashlib.sha256(f"{config.seed}:{n}".encode()).digest())
-    aside = np.isin(frames.episode, ranked[:count])
+    chosen = split_episodes(map(str, np.unique(frames.episode).tolist()), config.validation_fraction, config.seed)
+    aside = np.isin(frames.episode, sorted(map(int, chosen)))
     validation = np.flatnonzero(aside)
     if len(validation) > config.validation_frames:
         validation = validation[np.linspace(0, len(validation) - 1, config.validation_frames).astype(np.int64)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.policy_card import PolicyCard
 from hitl_ops.contracts.publish import publish_json, publishing, sweep_temporaries
+from hitl_ops.models.action_model import WEIGHTS_FILE
 from hitl_ops.models.planner_lm import CARD_FILE
 from hitl_ops.models.robot_policy import WEIGHTS_FOLDER
 from hitl_ops.records.lerobot_reading import open_lerobot
@@ -45,7 +46,7 @@ def publish_robot_policy(
         UserError: the training has not come to its end, its weights or the data set are gone, or the disk is full.
     """
     source = folder / trained.trained
-    if not trained.finished or not (source / "model.safetensors").is_file():
+    if not trained.finished or not (source / WEIGHTS_FILE).is_file():
         raise UserError(f"the training in '{folder}' has not come to its end", "go on with it: run it again")
     sweep_temporaries(folder)
     (folder / CARD_FILE).unlink(missing_ok=True)

@@ -24,7 +24,7 @@ def server(tmp_path: Path) -> Iterator[StationServer]:
     filmed = robot("cam_high", "cam_wrist", size=(120, 160))
     for number, label in enumerate((None, None, "good", "bad")):
         where = epoch_folder(home, 1).episode(number)
-        record(where, 100, spec=filmed, label=label, seed=number, episode_id=f"e{number}")  # type: ignore[arg-type]
+        record(where, 100, spec=filmed, label=label, seed=number, episode_id=f"e{number}")
     record(epoch_folder(home, 2).episode(0), 50, spec=robot(environment=2), label=None, seed=9, episode_id="bare")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -121,7 +121,7 @@ def test_who_is_at_an_episode_is_named_to_the_others(server: StationServer) -> N
     assert kim.ask("POST", "episodes/first/here", json={"seconds": 0}).json()["looked_at_by"] is None
     assert lee.ask("POST", "episodes/first/here", json={"seconds": 3}).json()["looked_at_by"] == "Kim"
     assert {one["key"]: one["looked_at_by"] for one in lee.episodes()}["first"] == "Kim"
-    assert server.labels.annotator(lee.id).seconds_active == 3  # type: ignore[union-attr]
+    assert server.labels.annotator(lee.id).seconds_active == 3
     kim.ask("POST", "episodes/second/here", json={"seconds": 1})
     assert {one["key"]: one["looked_at_by"] for one in lee.episodes()}["first"] is None
 
