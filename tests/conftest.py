@@ -40,6 +40,14 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     yield home
 
 
+@pytest.fixture(autouse=True)
+def nothing_takes_the_machine() -> Iterator[None]:
+    """A test that leaves its worker at a real-time priority starves all that come after it, and the machine."""
+    yield
+    if hasattr(os, "sched_getscheduler"):
+        assert os.sched_getscheduler(0) == os.SCHED_OTHER, "the worker was left at a real-time priority"
+
+
 @pytest.fixture(scope="session")
 def source_root() -> Path:
     """The checkout."""

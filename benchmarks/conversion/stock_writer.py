@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hitl_ops.contracts.robot import advantage_prompt
+from hitl_ops.records.encoder_priority import give_up_real_time
 from hitl_ops.records.pictures import decode_jpeg
 from hitl_ops.records.station_hdf5 import StationEpisode, read_pictures, read_station_episode
 from hitl_ops.records.video_encoding import VideoSettings
@@ -82,6 +83,8 @@ def write_with_lerobot(recordings: Iterable[Path], root: Path, video: VideoSetti
                 frame[f"observation.images.{name}"] = decode_jpeg(next(pictures), name)
             dataset.add_frame(frame)
         dataset.save_episode()
+        give_up_real_time()
         frames += episode.frames
     dataset.finalize()
+    give_up_real_time()
     return frames

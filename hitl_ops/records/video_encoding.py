@@ -22,6 +22,7 @@ from pydantic import Field
 from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.publish import publish_json, publishing
+from hitl_ops.records.encoder_priority import give_up_real_time
 from hitl_ops.records.lerobot_stats import (
     Stats,
     picture_stats,
@@ -117,6 +118,8 @@ def encode_video(
                         looked_at.append(shrunk(picture).copy())
                     frame.pts, frame.time_base = number, Fraction(1, fps)
                     output.mux(stream.encode(frame))
+                    if number == 0:
+                        give_up_real_time()  # the first frame opens the encoder
                 output.mux(stream.encode())
         except av.FFmpegError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
