@@ -10,17 +10,10 @@ from typing import Literal
 
 import numpy as np
 
+from hitl_ops.contracts.advantage_prompt import advantage_prompt
 from hitl_ops.contracts.chunk_broker import ChunkBroker
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.contracts.robot import (
-    Float32,
-    Picture,
-    advantage_prompt,
-    check_action,
-    check_actions,
-    check_picture,
-    policy_observation,
-)
+from hitl_ops.contracts.robot import Float32, Picture, check_action, check_actions, check_picture, policy_observation
 from hitl_ops.records.station_episode import StationEpisodeWriter
 from robot_client.pacing import Jitter, Lockstep, Pace
 from robot_client.policy_connection import PolicyConnection

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hitl_ops.contracts.robot import advantage_prompt
+from hitl_ops.contracts.advantage_prompt import advantage_prompt
 from hitl_ops.records.encoder_priority import give_up_real_time
 from hitl_ops.records.pictures import decode_jpeg
 from hitl_ops.records.station_hdf5 import StationEpisode, read_pictures, read_station_episode

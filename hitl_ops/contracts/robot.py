@@ -20,9 +20,6 @@ from hitl_ops.contracts.errors import UserError
 Float32 = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 
-ADVANTAGE_TRUE = "Advantage=True"
-ADVANTAGE_FALSE = "Advantage=False"
-
 
 class CameraSpec(StrictConfig):
     """One camera."""
@@ -138,28 +135,6 @@ class RobotWorld(Protocol):
 
     def close(self) -> None:
         """Give back what the world holds."""
-
-
-def advantage_prompt(task: str, good: bool) -> str:
-    """The prompt a policy is trained or asked with: ``"<task>, Advantage=True"`` or ``"…, Advantage=False"``.
-
-    An advantage that ``task`` already ends with is replaced, so the result never carries two.
-    """
-    return f"{split_advantage(task)[0]}, {ADVANTAGE_TRUE if good else ADVANTAGE_FALSE}"
-
-
-def split_advantage(prompt: str) -> tuple[str, bool | None]:
-    """Part a prompt into its task and its advantage; None where it names no advantage."""
-    task, advantage = prompt.strip(), None
-    # A prompt that went through several hands may carry several: the last one said is the one meant.
-    while True:
-        for ending, good in ((ADVANTAGE_TRUE, True), (ADVANTAGE_FALSE, False)):
-            if task.endswith(ending):
-                task = task[: -len(ending)].rstrip().removesuffix(",").rstrip()
-                advantage = good if advantage is None else advantage
-                break
-        else:
-            return task, advantage
 
 
 def check_actions(actions: Any, dim: int, *, horizon: int | None = None, source: str = "the policy") -> Float32:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from hitl_ops.contracts.robot import Float32, RobotSpec, split_advantage
+from hitl_ops.contracts.advantage_prompt import split_advantage
+from hitl_ops.contracts.robot import Float32, RobotSpec
 from hitl_ops.records.lerobot_layout import ENVIRONMENT, IMAGES, STATE
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hitl_ops.contracts.advantage_prompt import advantage_prompt
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
-from hitl_ops.contracts.robot import advantage_prompt
 from hitl_ops.records.lerobot_dataset import EpisodeData, VideoPart, writing_dataset
 from hitl_ops.records.lerobot_layout import AUTOMATIC, DatasetInfo, with_automatic
 from hitl_ops.records.lerobot_reading import EpisodeEntry, LeRobotFolder, open_lerobot

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from hitl_ops.contracts.advantage_prompt import advantage_prompt
 from hitl_ops.contracts.chunk_broker import ChunkBroker
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.contracts.robot import RobotReading, advantage_prompt, check_actions, policy_observation
+from hitl_ops.contracts.robot import RobotReading, check_actions, policy_observation
 from hitl_ops.models.robot_policy import RobotPolicy
 from hitl_ops.worlds.robot_worlds import SoftWorld
 

@@ -22,10 +22,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field
 
+from hitl_ops.contracts.advantage_prompt import advantage_prompt, split_advantage
 from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
-from hitl_ops.contracts.robot import advantage_prompt, split_advantage
 from hitl_ops.records.lerobot_dataset import DatasetWriter, EpisodeData, VideoPart, writing_dataset
 from hitl_ops.records.lerobot_edit import ADVANTAGE, BAD, GOOD, INTERVENTION, KEPT_BYTES, NOT_JUDGED
 from hitl_ops.records.lerobot_layout import (

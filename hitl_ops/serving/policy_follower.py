@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from hitl_ops.contracts.advantage_prompt import advantage_prompt
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.contracts.robot import advantage_prompt
 from hitl_ops.models.planner_lm import CARD_FILE, read_card
 from hitl_ops.models.robot_policy import RobotPolicy, load_robot_policy
 from hitl_ops.serving.policy_batching import ServedPolicy

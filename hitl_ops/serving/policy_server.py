@@ -29,8 +29,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
+from hitl_ops.contracts.advantage_prompt import advantage_prompt, split_advantage
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.contracts.robot import advantage_prompt, split_advantage
 from hitl_ops.serving.live_view import LiveView
 from hitl_ops.serving.openpi_codec import pack, unpack
 from hitl_ops.serving.policy_batching import PolicyBatcher, ServedPolicy

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
+from hitl_ops.contracts.advantage_prompt import split_advantage
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.contracts.robot import split_advantage
 from hitl_ops.models.lerobot_policy import INDICATORS
 from hitl_ops.records.lerobot_edit import ADVANTAGE, BAD, GOOD
 from hitl_ops.records.lerobot_layout import (

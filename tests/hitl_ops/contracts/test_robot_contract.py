@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hitl_ops.contracts.errors import UserError
@@ -15,12 +13,10 @@ from hitl_ops.contracts.robot import (
     CameraSpec,
     RobotReading,
     RobotSpec,
-    advantage_prompt,
     check_action,
     check_actions,
     check_observation,
     policy_observation,
-    split_advantage,
 )
 
 NAMES = tuple(f"joint_{number}" for number in range(14))
@@ -30,25 +26,6 @@ SPEC = RobotSpec(
     cameras=(CameraSpec(name="cam_high", height=8, width=12),),
     environment_state_names=("lid_x", "lid_y"),
 )
-
-
-@given(st.text().filter(lambda text: "Advantage=" not in text), st.lists(st.booleans(), max_size=3), st.booleans())
-def test_a_prompt_carries_exactly_one_advantage_and_gives_its_task_back(
-    task: str, before: list[bool], good: bool
-) -> None:
-    prompt = task
-    for said in before:
-        prompt = f"{prompt}, Advantage={said}"
-    prompt = advantage_prompt(prompt, good)
-    assert prompt.count("Advantage=") == 1 and prompt.endswith(f", Advantage={good}")
-    again, advantage = split_advantage(prompt)
-    assert advantage is good
-    assert advantage_prompt(again, good) == prompt
-
-
-def test_a_plain_prompt_has_no_advantage_and_the_last_of_several_counts() -> None:
-    assert split_advantage("Lift the lid off the bowl") == ("Lift the lid off the bowl", None)
-    assert split_advantage("Lift, Advantage=True, Advantage=False") == ("Lift", False)
 
 
 @pytest.mark.parametrize(
