@@ -25,7 +25,7 @@ from hitl_ops.records.lerobot_stats import Stats, stats_from_plain
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_LEGACY_DATA = "data/chunk-{chunk:03d}/episode_{episode:06d}.parquet"
+LEGACY_DATA = "data/chunk-{chunk:03d}/episode_{episode:06d}.parquet"
 _LEGACY_VIDEO = "videos/chunk-{chunk:03d}/{key}/episode_{episode:06d}.mp4"
 _REMEDY = "convert it again from its recordings"
 
@@ -268,7 +268,7 @@ def _legacy_entries(folder: LeRobotFolder) -> Iterator[EpisodeEntry]:
             index=number,
             length=length,
             tasks=list(line["tasks"]),
-            data=root / _LEGACY_DATA.format(chunk=chunk, episode=number),
+            data=root / LEGACY_DATA.format(chunk=chunk, episode=number),
             videos={
                 key: (root / _LEGACY_VIDEO.format(chunk=chunk, key=key, episode=number), 0.0, length / info.fps)
                 for key in info.video_keys
