@@ -78,7 +78,7 @@ class Mistakes:
         normal = random.standard_normal(6).tolist()
         carelessness, high, weak = random.random(3).tolist()
         # Of the whole episode, and one way, as with the other scripted hand: the middling careless one fails.
-        careless = config.noise * carelessness
+        careless = config.carelessness(carelessness)
         return cls(
             ahead=0.002 * normal[0] + careless * (-0.014 + 0.006 * normal[0]),
             aside=0.001 * normal[1] + careless * (0.007 + 0.006 * normal[1]),
@@ -145,7 +145,7 @@ class ScriptedAloha:
 
     def __init__(self, config: ScriptedArmsConfig | None = None) -> None:
         self.config = config or ScriptedArmsConfig()
-        self.policy_id = f"scripted-aloha-noise-{self.config.noise:g}"
+        self.policy_id = f"scripted-aloha-noise-{self.config.named}"
         self._kinematics = AlohaKinematics()
         self.start(0)
 

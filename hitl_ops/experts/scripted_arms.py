@@ -34,10 +34,25 @@ class ScriptedArmsConfig(StrictConfig):
     """How well the scripted hand does it."""
 
     noise: float = Field(default=0.0, ge=0, le=1, description="Clumsiness: 0 is careful, 1 fails more often than not.")
+    constancy: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the clumsiness that is there in every episode; 0: anything from none to all of it.",
+    )
     jitter: float = Field(
         default=0.0, ge=0, le=0.1, description="Tremor of every arm joint's target, radians, one standard deviation."
     )
     seed: int = Field(default=0, ge=0, description="Together with the episode's seed decides which mistakes are made.")
+
+    def carelessness(self, drawn: float) -> float:
+        """An episode's carelessness, for a number drawn evenly from 0 to 1."""
+        return self.noise * (self.constancy + (1 - self.constancy) * drawn)
+
+    @property
+    def named(self) -> str:
+        """What tells one hand's clumsiness from another's."""
+        return f"{self.noise:g}-{self.constancy:g}" if self.constancy else f"{self.noise:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +85,7 @@ class Mistakes:
         carelessness, high, weak, hasty = random.random(4).tolist()
         # Carelessness is of the whole episode and pulls every mistake one way: whoever copies the middling one of many
         # careless hands is careless too, and only who tells the good ones apart can do better.
-        careless = config.noise * carelessness
+        careless = config.carelessness(carelessness)
         return cls(
             ahead=0.002 * normal[0] + careless * (-0.018 + 0.012 * normal[0]),
             aside=0.002 * normal[1] + careless * (0.014 + 0.012 * normal[1]),
@@ -113,7 +128,7 @@ class ScriptedArms:
 
     def __init__(self, config: ScriptedArmsConfig | None = None) -> None:
         self.config = config or ScriptedArmsConfig()
-        self.policy_id = f"scripted-arms-noise-{self.config.noise:g}"
+        self.policy_id = f"scripted-arms-noise-{self.config.named}"
         self.phase: Phase = "approach"
         self.start(0)
 

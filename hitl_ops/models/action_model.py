@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hitl_ops.contracts.advantage_prompt import PromptStyle
 from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.publish import publish_json
@@ -56,6 +57,13 @@ class ActionModelConfig(StrictConfig):
         description="how what people said reaches the policy: as a number behind the state of its surroundings, in "
         "its prompt, or not at all",
     )
+    guidance: float = Field(
+        default=1.0,
+        ge=0,
+        le=10,
+        description="how far a served policy is led by what it is told: 1 acts as told, above it goes on in the "
+        "direction from the untold to the told action (classifier-free guidance); needs indicator_dropout",
+    )
     options: dict[str, Any] = Field(
         default_factory=dict, description="further fields of LeRobot's own configuration of this kind, by their names"
     )
@@ -83,6 +91,8 @@ class PolicyFacts(BaseModel):
     spec: RobotSpec = Field(description="the robot it is for")
     task: str = Field(description="the task it was trained for, without an advantage")
     advantage: AdvantageInput = Field(description="how it is told to act well")
+    style: PromptStyle = Field(default=PromptStyle(), description="the words it was told in, and is asked with")
+    guidance: float = Field(default=1.0, description="how far it is led by what it is told; 1: as trained")
     base: str = Field(default="", description="what it was first trained from, as the configuration names it")
 
 
@@ -111,6 +121,7 @@ def build_action_model(
     *,
     device: str,
     seed: int,
+    style: PromptStyle | None = None,
 ) -> ActionModel:
     """Make a policy for a data set's robot.
 
@@ -121,6 +132,7 @@ def build_action_model(
         task: what the policy is for.
         device: where it runs, ``cpu`` or ``cuda``.
         seed: of weights that are not pretrained.
+        style: the words in which it is told how well to act; by default those of verdicts.
 
     Raises:
         UserError: LeRobot does not know an option, a library is missing, the pretrained weights cannot be had, or the
@@ -131,7 +143,14 @@ def build_action_model(
     spec = robot_of(info, config.chunk)
     if config.kind in _READS_LANGUAGE:
         spec = spec.replace(environment_state_names=())  # they have no place for it: nobody is to send any
-    facts = PolicyFacts(spec=spec, task=task, advantage=config.advantage, base=config.pretrained or config.kind)
+    facts = PolicyFacts(
+        spec=spec,
+        task=task,
+        advantage=config.advantage,
+        style=style or PromptStyle(),
+        guidance=config.guidance,
+        base=config.pretrained or config.kind,
+    )
     made = _lerobot_config(config, info, device)
     with quiet_lerobot():
         before, after = _pipelines(made, _tensors(stats, made, config))  # a tokenizer is missed sooner than a model

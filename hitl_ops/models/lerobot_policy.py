@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 INDICATORS = {True: 1.0, False: -1.0, None: 0.0}
 """What a policy without language is told: good, bad, nobody said."""
 _MAX_BATCH = 64
+_NOISE = 0x6D
 
 
 class LeRobotPolicy:
@@ -31,6 +32,9 @@ class LeRobotPolicy:
         self.spec: RobotSpec = model.facts.spec
         self.max_batch = _MAX_BATCH
         self.metadata: dict[str, Any] = {"task": model.facts.task, "conditioned": model.facts.advantage != "none"}
+        if model.facts.advantage != "none":
+            self.metadata["prompt"] = model.facts.style.prompt(model.facts.task, True)
+            self.metadata["guidance"] = model.facts.guidance
         self._model = model
 
     @classmethod
@@ -48,20 +52,36 @@ class LeRobotPolicy:
 
     def infer(self, observations: Sequence[dict[str, Any]]) -> list[Float32]:
         """See :class:`~hitl_ops.models.robot_policy.RobotPolicy`."""
+        facts = self._model.facts
+        prompts = [split_advantage(str(observation.get("prompt", ""))) for observation in observations]
+        chunks = self._chunks(observations, prompts)
+        if facts.advantage != "none" and facts.guidance != 1.0:
+            # The same noise for both, so that they differ in nothing but what they are told.
+            untold = self._chunks(observations, [(task, None) for task, _ in prompts])
+            chunks = untold + np.float32(facts.guidance) * (chunks - untold)
+        return list(chunks[:, : self.spec.action_horizon])
+
+    def _chunks(self, observations: Sequence[dict[str, Any]], prompts: Sequence[tuple[str, bool | None]]) -> Float32:
+        """Chunks of joint targets [B, horizon, dim] for observations that are told this."""
         import torch
 
-        with torch.inference_mode():
-            ready = self._model.before(self._batch(observations))
+        facts = self._model.facts
+        guided = facts.advantage != "none" and facts.guidance != 1.0
+        with torch.inference_mode(), torch.random.fork_rng(enabled=guided):
+            if guided:
+                torch.manual_seed(_NOISE)
+            ready = self._model.before(self._batch(observations, prompts))
             chunks = self._model.after(self._model.policy.predict_action_chunk(ready))
         actions: Float32 = chunks.float().cpu().numpy()
-        return list(actions[:, : self.spec.action_horizon])
+        return actions
 
-    def _batch(self, observations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def _batch(
+        self, observations: Sequence[dict[str, Any]], prompts: Sequence[tuple[str, bool | None]]
+    ) -> dict[str, Any]:
         """Observations as LeRobot's pipelines take a batch."""
         import torch
 
         facts = self._model.facts
-        prompts = [split_advantage(str(observation.get("prompt", ""))) for observation in observations]
         batch: dict[str, Any] = {STATE: _stacked([one["state"] for one in observations])}
         around = [np.asarray(one.get("environment_state", ()), np.float32) for one in observations]
         if facts.advantage == "environment_state":
@@ -74,7 +94,8 @@ class LeRobotPolicy:
             pictures = np.stack([np.asarray(one["images"][camera.name]) for one in observations])
             batch[IMAGES + camera.name] = torch.from_numpy(pictures).float() / 255
         if facts.advantage == "prompt":
-            batch["task"] = [str(one.get("prompt", "")) for one in observations]
+            # In the very words of the training, whatever words it was asked in.
+            batch["task"] = [facts.style.prompt(task, good) for task, good in prompts]
         else:
             batch["task"] = [task for task, _ in prompts]
         return batch

@@ -44,6 +44,9 @@ class DemonstrationsConfig(StrictConfig):
     noises: tuple[float, ...] = Field(
         default=(0.75,), min_length=1, description="clumsiness of the hands that take turns, 0 careful to 1"
     )
+    constancy: float = Field(
+        default=0.0, ge=0, le=1, description="share of a hand's clumsiness that is there in every one of its episodes"
+    )
     jitter: float = Field(default=0.0, ge=0, le=0.1, description="tremor of the hands, radians")
     seed: int = Field(default=10_000, ge=0, description="the first episode's seed; the others follow")
     judged: bool = Field(
@@ -102,7 +105,8 @@ def _claim(config: DemonstrationsConfig, out: Path) -> None:
         except ValueError as error:
             raise UserError(f"'{file}' is corrupt ({error})", "delete the folder and record again") from None
         # More of the same may always follow.
-        differing = [key for key in told if key != "episodes" and before.get(key) != told[key]]
+        usual = DemonstrationsConfig().model_dump(mode="json")  # keys that there were not yet
+        differing = [key for key in told if key != "episodes" and before.get(key, usual[key]) != told[key]]
         if differing:
             raise UserError(f"'{out}' holds demonstrations with another '{differing[0]}'", "name another folder")
     publish_json(file, told)
@@ -146,9 +150,10 @@ def _record(config: DemonstrationsConfig, raw: Path, numbers: list[int]) -> list
 
 def _record_one(config: DemonstrationsConfig, raw: Path, number: int, world: SoftWorld) -> None:
     noise, seed = config.noises[number % len(config.noises)], config.seed + number
-    expert = scripted_expert(config.world, ScriptedArmsConfig(noise=noise, jitter=config.jitter))
+    how = ScriptedArmsConfig(noise=noise, constancy=config.constancy, jitter=config.jitter)
+    expert = scripted_expert(config.world, how)
     expert.start(seed)
-    episode_id = f"demonstration-{config.world}-{noise:g}-{config.jitter:g}-{seed}"
+    episode_id = f"demonstration-{config.world}-{how.named}-{config.jitter:g}-{seed}"
     writer = StationEpisodeWriter(
         _file(raw, number),
         world.spec,

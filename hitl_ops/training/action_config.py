@@ -40,6 +40,20 @@ class ActionTrainConfig(StrictConfig):
         description="share of the frames that are not told what was said of them, anew in each step; 1: nobody is ever "
         "told, which is plain behaviour cloning",
     )
+    learn_from: Literal["all", "good", "weighted"] = Field(
+        default="all",
+        description="all: every frame as often; good: only frames of which good was said (filtered cloning); weighted: "
+        "frames drawn by exp(advantage / temperature), as advantage-weighted regression (arXiv 1910.00177)",
+    )
+    advantage_column: str = Field(
+        default="absolute_advantage", min_length=1, description="column that learn_from=weighted weighs frames by"
+    )
+    temperature: float = Field(
+        default=1.0, gt=0, description="of learn_from=weighted, in standard deviations of the advantage"
+    )
+    largest_weight: float = Field(
+        default=20.0, ge=1, description="of learn_from=weighted: no frame counts more than this, before the mean"
+    )
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="bf16 runs matrix products in bfloat16")
     device: Literal["auto", "cpu"] = Field(default="auto", description="auto takes an accelerator where there is one")
     validation_fraction: float = Field(

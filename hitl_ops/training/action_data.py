@@ -15,8 +15,9 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from hitl_ops.contracts.advantage_prompt import split_advantage
+from hitl_ops.contracts.advantage_prompt import PromptStyle, split_advantage, style_of
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.station_epoch import sha256_of
 from hitl_ops.models.lerobot_policy import INDICATORS
 from hitl_ops.records.lerobot_edit import ADVANTAGE, BAD, GOOD
 from hitl_ops.records.lerobot_layout import (
@@ -30,6 +31,7 @@ from hitl_ops.records.lerobot_layout import (
     numpy_column,
     read_json,
 )
+from hitl_ops.records.lerobot_overlay import COLUMNS_FILE, open_overlay, read_column
 from hitl_ops.records.lerobot_reading import open_lerobot
 from hitl_ops.records.lerobot_stats import StatsTotal, plain_stats
 
@@ -48,12 +50,14 @@ class RobotFrames:
         state: [N, joints] float32.
         around: state of the surroundings, [N, n] float32; None where there is none.
         action: [N, joints] float32.
-        indicator: what was said of each frame, [N] float32: 1 good, -1 bad, 0 nothing.
+        indicator: what was said of each frame, [N] float32: 1 good, -1 bad, 0 nothing, slices evenly in between.
         episode: number of each frame's episode, [N].
         end: index after the last frame of each frame's episode, [N].
         tasks: task of each frame, as it stands in the data set.
+        style: the words in which the tasks name an advantage.
         moments: seconds since its episode began, [N] float64.
         videos: per episode: camera → (file, where the episode begins, seconds).
+        advantage: of each frame, [N] float32; None where nobody asked for it.
         hash: of everything that is learned from.
     """
 
@@ -66,8 +70,10 @@ class RobotFrames:
     episode: npt.NDArray[np.int64]
     end: npt.NDArray[np.int64]
     tasks: list[str]
+    style: PromptStyle
     moments: npt.NDArray[np.float64]
     videos: list[dict[str, tuple[Path, float]]] = field(default_factory=list)
+    advantage: npt.NDArray[np.float32] | None = None
     hash: str = ""
 
     def __len__(self) -> int:
@@ -82,13 +88,22 @@ class RobotFrames:
         return max(sorted(counts), key=lambda task: counts[task])
 
 
-def read_robot_frames(root: str | Path) -> RobotFrames:
+def read_robot_frames(
+    root: str | Path, overlays: Sequence[Path] = (), *, advantage_column: str | None = None
+) -> RobotFrames:
     """Read the numbers of a data set.
 
+    Args:
+        root: its folder.
+        overlays: folders with columns that are added to its own or take their place; a later one wins.
+        advantage_column: column whose values are wanted as :attr:`RobotFrames.advantage`.
+
     Raises:
-        UserError: it is missing, corrupt, empty, or has no state or actions.
+        UserError: it is missing, corrupt, empty, or has no state or actions; an overlay is another data set's; there
+            is no such column.
     """
     folder = open_lerobot(root)
+    laid_over = [open_overlay(path, folder) for path in overlays]
     columns: dict[str, list[npt.NDArray[Any]]] = {}
     episodes, ends, tasks, moments, videos = [], [], [], [], []
     digest = hashlib.sha256((folder.root / INFO_PATH).read_bytes())
@@ -119,18 +134,35 @@ def read_robot_frames(root: str | Path) -> RobotFrames:
     digest.update(json.dumps(plain, sort_keys=True).encode())
     for path, start in sorted({place for videos_of in videos for place in videos_of.values()}):
         digest.update(f"{path.relative_to(folder.root)} {start} {_fingerprint(path)}".encode())
+    column = columns.get(ADVANTAGE)
+    for overlay in laid_over:
+        digest.update(
+            f"{overlay.facts.columns} {overlay.facts.tasks} {sha256_of(overlay.root / COLUMNS_FILE)}".encode()
+        )
+        if overlay.tasks is not None and "task_index" in overlay.facts.columns:
+            tasks, column = [overlay.tasks[int(index)] for index in overlay.column("task_index")], None
+    style = style_of(sorted(set(tasks)))
+    if style.name != "verdict":
+        column = None  # labels made from progress say it frame by frame
+        if folder.info.total_tasks:  # a slice that no frame here is in still counts
+            named = [task for overlay in laid_over for task in (overlay.tasks or {}).values()]
+            style = style_of(sorted({*tasks, *(named or folder.tasks.values())}))
     return RobotFrames(
         info=folder.info,
         stats=stats,
         state=np.concatenate(columns[STATE]).astype(np.float32),
         around=np.concatenate(columns[ENVIRONMENT]).astype(np.float32) if ENVIRONMENT in columns else None,
         action=np.concatenate(columns[ACTION]).astype(np.float32),
-        indicator=_indicators(columns.get(ADVANTAGE), tasks),
+        indicator=_indicators(column, tasks, style),
         episode=np.concatenate(episodes),
         end=np.concatenate(ends),
         tasks=tasks,
+        style=style,
         moments=np.concatenate(moments),
         videos=videos,
+        advantage=None
+        if advantage_column is None
+        else read_column(folder, advantage_column, laid_over).astype(np.float32).reshape(-1),
         hash=digest.hexdigest(),
     )
 
@@ -147,10 +179,13 @@ def _fingerprint(video: Path) -> str:
         raise UserError(f"video '{video}' cannot be read ({error.strerror})", "convert the data set again") from None
 
 
-def _indicators(column: list[npt.NDArray[Any]] | None, tasks: Sequence[str]) -> npt.NDArray[np.float32]:
+def _indicators(
+    column: list[npt.NDArray[Any]] | None, tasks: Sequence[str], style: PromptStyle
+) -> npt.NDArray[np.float32]:
     """What was said of each frame, by the column that says it or else by its prompt."""
     if column is None:
-        return np.array([INDICATORS[split_advantage(task)[1]] for task in tasks], np.float32)
+        levels = {task: style.level(task) for task in set(tasks)}
+        return np.array([levels[task] for task in tasks], np.float32)
     values = np.concatenate(column).reshape(-1)
     told = np.zeros(len(values), np.float32)
     told[values == GOOD], told[values == BAD] = INDICATORS[True], INDICATORS[False]
@@ -226,6 +261,52 @@ def without_advantage(batch: Batch, forgotten: npt.NDArray[np.bool_], *, conditi
         split_advantage(task)[0] if gone else task for task, gone in zip(batch["task"], forgotten, strict=True)
     ]
     return changed
+
+
+def advantage_weights(
+    advantage: npt.NDArray[np.float32], temperature: float, largest: float
+) -> npt.NDArray[np.float64]:
+    """How much each frame counts in advantage-weighted regression: exp(advantage / temperature), cut off above.
+
+    The advantage is taken in its own standard deviations from its mean, so that one temperature suits any unit
+    (arXiv 1910.00177, section 5).
+
+    Args:
+        advantage: of the frames, [N].
+        temperature: the lower, the more the best count.
+        largest: weights above this are cut off.
+
+    Returns:
+        [N] weights, their mean 1.
+    """
+    values = advantage.astype(np.float64)
+    spread = float(values.std())
+    weights = np.ones(len(values))
+    if spread > 0:
+        weights = np.minimum(np.exp((values - values.mean()) / (spread * temperature)), largest)
+    weighed: npt.NDArray[np.float64] = weights / weights.mean()
+    return weighed
+
+
+def drawn_batches(
+    rows: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], size: int, steps: range, seed: int
+) -> Iterator[npt.NDArray[np.int64]]:
+    """The rows of each step, drawn by weight; a function of seed and step alone.
+
+    Drawing by weight and weighing the loss have the same expected gradient, and any policy can be trained so, whether
+    or not it tells the loss of each frame.
+
+    Args:
+        rows: frames to learn from.
+        weights: of these, as many.
+        size: frames a step.
+        steps: steps wanted.
+        seed: of the draws.
+    """
+    reached = np.cumsum(weights)
+    for step in steps:
+        draws = np.random.default_rng((seed, step, 0xA3)).random(size) * reached[-1]
+        yield rows[np.minimum(np.searchsorted(reached, draws, side="right"), len(rows) - 1)]
 
 
 def batches_of(rows: npt.NDArray[np.int64], size: int, steps: range, seed: int) -> Iterator[npt.NDArray[np.int64]]:

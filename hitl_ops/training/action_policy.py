@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,9 @@ from hitl_ops.training.action_data import (
     Batch,
     ChunkDataset,
     RobotFrames,
+    advantage_weights,
     batches_of,
+    drawn_batches,
     read_robot_frames,
     without_advantage,
 )
@@ -86,6 +88,7 @@ def train_action_policy(
     tracker: Tracker | None = None,
     *,
     start: Path | None = None,
+    overlays: Sequence[Path] = (),
     stop_after: int | None = None,
 ) -> ActionTrainSummary:
     """Train a policy on a LeRobot data set.
@@ -98,13 +101,15 @@ def train_action_policy(
         tracker: told parameters, figures and files.
         start: folder with a trained policy's weights to go on from; by default the first weights, or the
             configuration's pretrained ones.
+        overlays: folders with columns laid over the data set's own, such as advantage labels; a later one wins.
         stop_after: stop once this step is done, as a kill would, but with a checkpoint.
 
     Raises:
         UserError: bad data or configuration, ``out`` holds another training, the loss became infinite, or the disk is
             full.
     """
-    frames = read_robot_frames(dataset)
+    weighted = config.learn_from == "weighted"
+    frames = read_robot_frames(dataset, overlays, advantage_column=config.advantage_column if weighted else None)
     data_hash = frames.hash if start is None else f"{frames.hash}+{_weights_hash(start)}"
     done = _finished(out, config, data_hash)
     if done is not None:
@@ -183,7 +188,9 @@ def _model(config: ActionTrainConfig, frames: RobotFrames, start: Path | None, d
     """
     # Published weights are not fetched where others take their place at once.
     asked = config.model if start is None else config.model.replace(pretrained="")
-    fresh = build_action_model(asked, frames.info, frames.stats, frames.task, device=device, seed=config.seed)
+    fresh = build_action_model(
+        asked, frames.info, frames.stats, frames.task, device=device, seed=config.seed, style=frames.style
+    )
     if start is None:
         return fresh
     before = load_action_model(start, device=device)
@@ -193,7 +200,9 @@ def _model(config: ActionTrainConfig, frames: RobotFrames, start: Path | None, d
         fresh.policy.load_state_dict(before.policy.state_dict())
     except RuntimeError:
         raise UserError(f"policy '{start}' has another shape", "leave model as it was, or train anew") from None
-    facts = before.facts.model_copy(update={"task": fresh.facts.task})
+    facts = before.facts.model_copy(
+        update={"task": fresh.facts.task, "style": frames.style, "guidance": fresh.facts.guidance}
+    )
     return ActionModel(fresh.policy, before.before, before.after, facts)
 
 
@@ -201,10 +210,13 @@ def _split(frames: RobotFrames, config: ActionTrainConfig) -> tuple[npt.NDArray[
     """Frames to learn from, and frames of other episodes to look at; by a hash, whatever else is in the data set."""
     chosen = split_episodes(map(str, np.unique(frames.episode).tolist()), config.validation_fraction, config.seed)
     aside = np.isin(frames.episode, sorted(map(int, chosen)))
-    validation = np.flatnonzero(aside)
+    counts = frames.indicator > 0 if config.learn_from == "good" else np.ones(len(frames), bool)
+    if not (counts & ~aside).any():
+        raise UserError("of no frame to learn from was said that it is good", "label the data set, or learn from all")
+    validation = np.flatnonzero(aside & counts)
     if len(validation) > config.validation_frames:
         validation = validation[np.linspace(0, len(validation) - 1, config.validation_frames).astype(np.int64)]
-    return np.flatnonzero(~aside), validation
+    return np.flatnonzero(~aside & counts), validation
 
 
 class _Run:
@@ -225,6 +237,10 @@ class _Run:
         self._training, self._validation = training, validation
         self._conditioned = config.model.advantage == "environment_state"
         self._forgets = 1.0 if config.model.advantage == "none" else config.indicator_dropout
+        self._weights = None
+        if frames.advantage is not None:
+            weighed = frames.advantage[training]
+            self._weights = advantage_weights(weighed, config.temperature, config.largest_weight)
         self._data = ChunkDataset(frames, config.model.chunk, conditioned=self._conditioned)
         self._identity = Identity(
             config=config.decisive(),
@@ -296,10 +312,11 @@ class _Run:
 
     def _batches(self, steps: range) -> Iterator[Batch]:
         config, rank, count = self._config, self._accelerator.process_index, self._accelerator.num_processes
-        rows = (
-            list(map(int, chosen[rank::count]))
-            for chosen in batches_of(self._training, config.batch_size, steps, config.seed)
-        )
+        if self._weights is None:
+            chosen = batches_of(self._training, config.batch_size, steps, config.seed)
+        else:
+            chosen = drawn_batches(self._training, self._weights, config.batch_size, steps, config.seed)
+        rows = (list(map(int, one[rank::count])) for one in chosen)
         loader: DataLoader[Batch] = DataLoader(
             self._data,
             batch_sampler=list(rows),

@@ -104,3 +104,10 @@ def test_a_world_that_does_not_tell_where_the_lid_is_is_refused() -> None:
     zeros = np.zeros(14, dtype=np.float32)
     with pytest.raises(ValueError, match="where the lid is"):
         ScriptedArms().act(RobotReading(zeros, zeros, zeros, 0.0))
+
+
+def test_constant_clumsiness_is_never_little() -> None:
+    drawn = [Mistakes.drawn(ScriptedArmsConfig(noise=1.0, constancy=0.5), seed).closing for seed in range(50)]
+    usual = [Mistakes.drawn(ScriptedArmsConfig(noise=1.0), seed).closing for seed in range(50)]
+    assert max(drawn) <= 1 - 0.5 * 0.62 < max(usual)
+    assert ScriptedArms(ScriptedArmsConfig(noise=1.0, constancy=0.5)).policy_id == "scripted-arms-noise-1-0.5"
