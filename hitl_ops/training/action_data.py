@@ -133,7 +133,7 @@ def read_robot_frames(
     stats = {key: {name: np.asarray(value) for name, value in one.items()} for key, one in plain.items()}
     digest.update(json.dumps(plain, sort_keys=True).encode())
     for path, start in sorted({place for videos_of in videos for place in videos_of.values()}):
-        digest.update(f"{path.relative_to(folder.root)} {start} {_fingerprint(path)}".encode())
+        digest.update(f"{path.relative_to(folder.root)} {start} {video_fingerprint(path)}".encode())
     column = columns.get(ADVANTAGE)
     for overlay in laid_over:
         digest.update(
@@ -167,7 +167,7 @@ def read_robot_frames(
     )
 
 
-def _fingerprint(video: Path) -> str:
+def video_fingerprint(video: Path) -> str:
     """Tells one video from another without reading gigabytes: its length, its beginning and its end."""
     try:
         with video.open("rb") as file:
