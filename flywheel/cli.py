@@ -25,12 +25,14 @@ from flywheel.convert import convert
 from flywheel.demo import demo
 from flywheel.doctor import doctor
 from flywheel.episodes import episodes
+from flywheel.estimate_advantage import estimate_advantage
 from flywheel.evaluate import evaluate
 from flywheel.forget import forget
 from flywheel.iterate import iterate
 from flywheel.lineage import lineage
 from flywheel.people import people
 from flywheel.processes import is_first, is_joined, leave, leave_after_the_first
+from flywheel.progress import progress
 from flywheel.promote import promote
 from flywheel.replay import replay
 from flywheel.rollback import rollback
@@ -74,6 +76,8 @@ app.command()(lineage)
 app.command()(serve)
 app.command()(station)
 app.command()(convert)
+app.command()(progress)
+app.command()(estimate_advantage)
 app.command()(collect)
 app.command()(iterate)
 app.command()(annotate)

@@ -40,7 +40,7 @@ def convert(
     from hitl_ops.records.lerobot_layout import INFO_PATH, LEGACY_VERSION, read_info
     from hitl_ops.samples.station_dataset import StationDatasetConfig, build_station_dataset
 
-    verdicts = _verdicts(label)
+    verdicts = read_verdicts(label)
     table = Table(show_header=False)
     if (source / INFO_PATH).is_file():
         if config is not None or overrides:
@@ -68,7 +68,12 @@ def convert(
     print(out or source)
 
 
-def _verdicts(labels: list[str]) -> dict[str, Verdict]:
+def read_verdicts(labels: list[str]) -> dict[str, Verdict]:
+    """Verdicts as a command line says them, ``EPISODE=good`` or ``EPISODE=bad``.
+
+    Raises:
+        UserError: one is written otherwise.
+    """
     from hitl_ops.contracts.errors import UserError
 
     found: dict[str, Verdict] = {}

@@ -40,6 +40,8 @@ _LOOSE = 2.0
 """A stage counts as lost only when a tolerance is exceeded this many times."""
 _LOST_FRAMES = 5
 """For so many frames together; a person does not see less."""
+_OPEN = 0.5
+"""Only an open hand is being placed: share of its opening."""
 _PADS = 0.0018
 """How much wider than the knob the fingers may stand and still touch it, metres."""
 
@@ -156,15 +158,16 @@ def _seen(
     off = np.max([ahead, aside, above, away], axis=0)
     gap = state[:, 13] * 2 * FINGER_TRAVEL - KNOB[0]
     touching = (np.abs(gap) <= _PADS) & (off <= _LOOSE)
+    placed = (off <= 1) & (state[:, 13] >= _OPEN)
     lift = world[:, 9]
     lifted = np.zeros(len(lift), np.bool_)
     if success:
         lifted[_held_up(lift)] = True
     return {
-        "placed": _Seen(off <= 1, off <= _LOOSE),
+        "placed": _Seen(placed, off <= _LOOSE),
         "held": _Seen(touching, (gap <= _LOOSE * _PADS) & (off <= _LOOSE)),
-        "off": _Seen((lift > _OFF_HEIGHT) & touching, lift > _BACK_HEIGHT),
-        "lifted": _Seen(lifted, np.ones(len(lift), np.bool_)),  # the simulator's word stands
+        "off": _Seen(lift > _OFF_HEIGHT, lift > _BACK_HEIGHT),
+        "lifted": _Seen(lifted, lifted),
     }
 
 
@@ -176,16 +179,26 @@ def _held_up(lift: npt.NDArray[np.float64]) -> int:
 
 
 def _marks(stages: list[_Seen]) -> list[Mark]:
-    """Walk through the frames: the next stage as soon as it is reached, the lowest that is lost when it has been."""
+    """Walk through the frames: the next stage as soon as it is reached, the lowest that is lost when it has been.
+
+    What a later stage shows, the earlier ones do not contradict: a lid that rises is held. After the last stage nothing
+    is lost any more.
+    """
     marks: list[Mark] = []
     level = 0
-    lost = [_lasting(~stage.kept) for stage in stages]
-    for frame in range(len(stages[0].reached)):
+    later = np.zeros(len(stages[0].reached), np.bool_)
+    reached, lost = [later] * len(stages), [later] * len(stages)
+    for number in reversed(range(len(stages))):
+        lost[number] = _lasting(~(stages[number].kept | later))
+        reached[number] = later = stages[number].reached | later
+    for frame in range(len(later)):
+        if level == len(stages):
+            break
         gone = next((number for number in range(level) if lost[number][frame]), None)
         if gone is not None:
             marks.append(Mark(frame=frame, stage=gone + 1, lost=True))
             level = gone
-        elif level < len(stages) and stages[level].reached[frame]:
+        elif reached[level][frame]:
             level += 1
             marks.append(Mark(frame=frame, stage=level))
     return marks

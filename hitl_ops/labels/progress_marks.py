@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 PROGRAM = "advantage"
 MAX_STAGES = 9
 """A stage is said by one key."""
-MAX_MARKS = 1000
-"""In one episode; a label has room for no more."""
+MAX_MARKS = 200
+"""In one episode."""
 _PREFIX = "progress/"
 
 
@@ -40,7 +40,7 @@ class Mark(BaseModel):
 
 
 class EpisodeMarks(BaseModel):
-    """Every mark of one episode (target ``progress/<episode>``); none says that nothing was reached."""
+    """Every mark of one episode (target ``progress/<episode>``); none, once done, says that nothing was reached."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -49,6 +49,7 @@ class EpisodeMarks(BaseModel):
     length: int = Field(ge=1, description="frames of the episode, T")
     stages: int = Field(ge=1, le=MAX_STAGES, description="how many stages the task has, K")
     marks: tuple[Mark, ...] = Field(default=(), max_length=MAX_MARKS)
+    done: bool = Field(default=True, description="whether the person has seen it to its end; begun otherwise")
 
 
 def content_id(actions: npt.NDArray[np.generic]) -> str:
@@ -84,6 +85,34 @@ def standing_marks(labels: LabelLog) -> dict[str, tuple[Label, EpisodeMarks]]:
     """
     found = ((label, episode_marks(label)) for label in labels.labels("progress", program=PROGRAM))
     return {said.episode_id: (label, said) for label, said in found if said is not None}
+
+
+def say_marks(labels: LabelLog, marked: EpisodeMarks, *, annotator: str, client_key: str, seconds: float) -> Label:
+    """Keep how far somebody says an episode came; takes the place of what was said of it before, by whomever.
+
+    Args:
+        labels: the label store.
+        marked: the episode's marks.
+        annotator: who says it: a participant's id, or a name.
+        client_key: the client's own name for this label; a call repeated with it adds nothing.
+        seconds: of the person's time it took.
+
+    Raises:
+        LabelConflict: the client key was used for another label.
+        LabelStoreUnavailable: the label store does not answer.
+        UserError: the marks cannot be.
+    """
+    check_marks(marked.marks, marked.length, marked.stages, f"episode '{marked.episode_id}'")
+    return labels.add_label(
+        "progress",
+        program=PROGRAM,
+        iteration=0,
+        annotator=annotator,
+        client_key=client_key,
+        value=marked.model_dump(mode="json"),
+        seconds=seconds,
+        target=marks_target(marked.episode_id),
+    )
 
 
 def check_marks(marks: Sequence[Mark], length: int, stages: int, episode: str = "the episode") -> None:

@@ -146,7 +146,7 @@ def make_progress(
 
 
 def stored_marks(labels: LabelLog, dataset: str | Path | LeRobotFolder, stages: int) -> dict[int, list[Mark]]:
-    """The marks of a data set's episodes as people left them, by episode index; episodes nobody marked are missing.
+    """The marks of a data set's episodes as people left them, by episode index; only of those marked to the end.
 
     Raises:
         UserError: an episode was marked with another number of stages, or as one of another length.
@@ -156,7 +156,7 @@ def stored_marks(labels: LabelLog, dataset: str | Path | LeRobotFolder, stages: 
     standing = standing_marks(labels)
     found: dict[int, list[Mark]] = {}
     for entry, episode_id in episode_ids(folder):
-        if episode_id not in standing:
+        if episode_id not in standing or not standing[episode_id][1].done:
             continue
         said = standing[episode_id][1]
         if said.stages != stages:

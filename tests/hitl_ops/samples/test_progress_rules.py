@@ -51,7 +51,7 @@ def _stories(draw: st.DrawFn, setbacks: bool = True) -> tuple[list[Mark], int, i
 
 
 @given(_stories())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_progress_follows_the_manual_rule_frame_by_frame(story: tuple[list[Mark], int, int]) -> None:
     marks, length, stages = story
     progress = marks_progress(marks, length, stages)
@@ -61,7 +61,7 @@ def test_progress_follows_the_manual_rule_frame_by_frame(story: tuple[list[Mark]
 
 
 @given(_stories(setbacks=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_without_a_setback_progress_never_falls_and_each_mark_has_its_stage(
     story: tuple[list[Mark], int, int],
 ) -> None:
@@ -104,7 +104,7 @@ def test_marks_that_cannot_be_are_refused_by_episode_and_frame(marks: list[Mark]
 
 
 @given(st.integers(1, 60), st.booleans(), st.integers(0, 60), st.floats(0.5, 500))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_verdicts_give_the_normalised_return_to_go(length: int, good: bool, further: int, cost: float) -> None:
     longest = length + further
     progress = verdict_progress(length, good, longest, cost)
