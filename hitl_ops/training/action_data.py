@@ -134,19 +134,20 @@ def read_robot_frames(
     digest.update(json.dumps(plain, sort_keys=True).encode())
     for path, start in sorted({place for videos_of in videos for place in videos_of.values()}):
         digest.update(f"{path.relative_to(folder.root)} {start} {video_fingerprint(path)}".encode())
-    column = columns.get(ADVANTAGE)
+    column, named = columns.get(ADVANTAGE), folder.tasks
     for overlay in laid_over:
-        digest.update(
-            f"{overlay.facts.columns} {overlay.facts.tasks} {sha256_of(overlay.root / COLUMNS_FILE)}".encode()
-        )
+        digest.update(f"{overlay.facts.tasks} {sha256_of(overlay.root / COLUMNS_FILE)}".encode())
         if overlay.tasks is not None and "task_index" in overlay.facts.columns:
-            tasks, column = [overlay.tasks[int(index)] for index in overlay.column("task_index")], None
-    style = style_of(sorted(set(tasks)))
+            column, named = None, overlay.tasks
+            tasks = [named[int(index)] for index in overlay.column("task_index")]
+    # A slice that no frame is in counts too.
+    style = style_of(sorted({*tasks, *named.values()}))
     if style.name != "verdict":
         column = None  # labels made from progress say it frame by frame
-        if folder.info.total_tasks:  # a slice that no frame here is in still counts
-            named = [task for overlay in laid_over for task in (overlay.tasks or {}).values()]
-            style = style_of(sorted({*tasks, *(named or folder.tasks.values())}))
+    advantage = None
+    if advantage_column is not None:
+        advantage = read_column(folder, advantage_column, laid_over).astype(np.float32).reshape(-1)
+        digest.update(advantage.tobytes())
     return RobotFrames(
         info=folder.info,
         stats=stats,
@@ -160,9 +161,7 @@ def read_robot_frames(
         style=style,
         moments=np.concatenate(moments),
         videos=videos,
-        advantage=None
-        if advantage_column is None
-        else read_column(folder, advantage_column, laid_over).astype(np.float32).reshape(-1),
+        advantage=advantage,
         hash=digest.hexdigest(),
     )
 
