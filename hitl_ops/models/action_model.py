@@ -57,6 +57,9 @@ class ActionModelConfig(StrictConfig):
         description="how what people said reaches the policy: as a number behind the state of its surroundings, in "
         "its prompt, or not at all",
     )
+    cameras: tuple[str, ...] | None = Field(
+        default=None, description="cameras it sees, by their names in the data set; unset: all, [] none"
+    )
     guidance: float = Field(
         default=1.0,
         ge=0,

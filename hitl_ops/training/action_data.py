@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from hitl_ops.records.lerobot_edit import ADVANTAGE, BAD, GOOD
 from hitl_ops.records.lerobot_layout import (
     ACTION,
     ENVIRONMENT,
+    IMAGES,
     INFO_PATH,
     LEGACY_VERSION,
     STATE,

@@ -39,6 +39,7 @@ from hitl_ops.training.action_data import (
     batches_of,
     drawn_batches,
     read_robot_frames,
+    seen_by,
     without_advantage,
 )
 from hitl_ops.training.checkpoint import Identity, LoopState, load_checkpoint, save_checkpoint
@@ -110,6 +111,7 @@ def train_action_policy(
     """
     weighted = config.learn_from == "weighted"
     frames = read_robot_frames(dataset, overlays, advantage_column=config.advantage_column if weighted else None)
+    frames = seen_by(frames, config.model.cameras)
     data_hash = frames.hash if start is None else f"{frames.hash}+{_weights_hash(start)}"
     done = _finished(out, config, data_hash)
     if done is not None:

@@ -219,6 +219,10 @@ def test_pictures_are_learned_from_and_asked_with(tmp_path: Path) -> None:
     alone, together = policy.infer([one])[0], policy.infer([one, one])
     assert alone.shape == (4, 14)
     assert np.allclose(together[1], alone, atol=1e-5)
+    blind = trained(config(steps=2, model={"cameras": []}), tmp_path / "set", tmp_path / "blind")
+    assert policy_of(blind, tmp_path / "set", tmp_path / "blind").spec.cameras == ()
+    with pytest.raises(UserError, match="no camera 'cam_low'"):
+        trained(config(model={"cameras": ["cam_low"]}), tmp_path / "set", tmp_path / "none")
 
 
 def test_a_published_policy_opens_in_lerobot_and_names_its_recordings(dataset: Path, tmp_path: Path) -> None:
