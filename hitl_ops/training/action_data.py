@@ -167,6 +167,23 @@ def read_robot_frames(
     )
 
 
+def seen_by(frames: RobotFrames, cameras: Sequence[str] | None) -> RobotFrames:
+    """The frames as a policy sees them that has only some of the cameras; all of them where None.
+
+    Raises:
+        UserError: the data set has no such camera.
+    """
+    if cameras is None:
+        return frames
+    wanted = [name if name.startswith(IMAGES) else IMAGES + name for name in cameras]
+    for key in wanted:
+        if key not in frames.info.video_keys:
+            there = ", ".join(one.removeprefix(IMAGES) for one in frames.info.video_keys) or "none"
+            raise UserError(f"the data set has no camera '{key.removeprefix(IMAGES)}'", f"it has {there}")
+    kept = {key: one for key, one in frames.info.features.items() if not one.is_video or key in wanted}
+    return replace(frames, info=replace(frames.info, features=kept))
+
+
 def video_fingerprint(video: Path) -> str:
     """Tells one video from another without reading gigabytes: its length, its beginning and its end."""
     try:
