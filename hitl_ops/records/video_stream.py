@@ -121,6 +121,7 @@ class VideoStream:
         chunk: frames handed out at once, at most; a chunk holds frames of one episode.
         ahead: chunks of each camera that may wait.
         threads: that decode; 0: one a core. Where there are more than cameras, FFmpeg decodes with several each.
+        figures: where what it costs is counted; its own where None.
     """
 
     def __init__(
@@ -133,9 +134,10 @@ class VideoStream:
         chunk: int = CHUNK_FRAMES,
         ahead: int = CHUNKS_AHEAD,
         threads: int = 0,
+        figures: StreamFigures | None = None,
     ) -> None:
         count = threads or os.cpu_count() or 1
-        self.figures = StreamFigures()
+        self.figures = figures or StreamFigures()
         self._plan = _Plan(clips)
         self._stopped = threading.Event()
         at_once = threading.Semaphore(count)
@@ -168,12 +170,16 @@ class VideoStream:
         """
         while True:
             waited = time.perf_counter()
-            parts = [track.out.get() for track in self._tracks]
+            told = [track.out.get() for track in self._tracks]
             self.figures.waited_s += time.perf_counter() - waited
-            for part in parts:
-                if isinstance(part, BaseException):
-                    raise part
-            if parts[0] is None:
+            parts = []
+            for one in told:
+                if isinstance(one, BaseException):
+                    raise one
+                if one is not None:
+                    parts.append(one)
+            del told
+            if not parts:
                 return
             place = parts[0]
             self._plan.forget(place.number)
@@ -181,7 +187,7 @@ class VideoStream:
             try:
                 yield Pictures(place.episode, place.first, tuple(part.pictures for part in parts))
             finally:
-                del parts, place
+                del parts, place, one
                 self.figures.drop(count)
                 for track in self._tracks:
                     track.slots.release()
