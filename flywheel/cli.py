@@ -29,6 +29,7 @@ from flywheel.estimate_advantage import estimate_advantage
 from flywheel.evaluate import evaluate
 from flywheel.forget import forget
 from flywheel.iterate import iterate
+from flywheel.label_advantage import label_advantage
 from flywheel.lineage import lineage
 from flywheel.people import people
 from flywheel.processes import is_first, is_joined, leave, leave_after_the_first
@@ -76,6 +77,7 @@ app.command()(lineage)
 app.command()(serve)
 app.command()(station)
 app.command()(convert)
+app.command()(label_advantage)
 app.command()(progress)
 app.command()(estimate_advantage)
 app.command()(collect)

@@ -103,6 +103,19 @@ def writing_dataset(
         UserError: another process writes the same data set, the folder is no data set, or the disk is full. What stood
             at ``target`` stays as it was.
     """
+    with replacing_dataset(target) as temporary, DatasetWriter(temporary, info, schema) as writer:
+        yield writer
+        writer.close()
+
+
+@contextlib.contextmanager
+def replacing_dataset(target: str | Path) -> Iterator[Path]:
+    """Yield a folder to be made beside ``target``, which takes its place when the body has ended well.
+
+    Raises:
+        UserError: another process writes the same data set, the folder is no data set, or the disk is full. What stood
+            at ``target`` stays as it was.
+    """
     place_of = Path(target)
     if place_of.is_dir() and any(place_of.iterdir()) and not (place_of / INFO_PATH).is_file():
         raise UserError(f"'{place_of}' is no LeRobot data set", "name another folder")
@@ -110,9 +123,8 @@ def writing_dataset(
         raise UserError(f"'{place_of}' is a file", "name a folder")
     with _alone(place_of):
         _clear(place_of)
-        with publishing(place_of) as temporary, DatasetWriter(temporary, info, schema) as writer:
-            yield writer
-            writer.close()
+        with publishing(place_of) as temporary:
+            yield temporary
 
 
 @contextlib.contextmanager

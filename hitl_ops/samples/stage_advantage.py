@@ -1,0 +1,159 @@
+"""From progress to advantage labels: kai0's stage advantage (its ``gt_label.py``), on arrays.
+
+An advantage is the progress that the next ``chunk_size`` frames bring. Frames of one stage are compared with each
+other: the best share becomes label 1, or each slice of equal share gets a number. Labels equal upstream's bit for bit,
+as it runs on NumPy 2: advantages in float32; percentiles in float64 over one stage, in float32 over several.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, Field
+
+Discretion = Literal["binary", "n_slices"]
+Float32 = npt.NDArray[np.float32]
+
+_BLOCK = 1 << 18
+_BARS = 40
+
+
+class StageStatistics(BaseModel):
+    """The advantages of one stage, and what became of them."""
+
+    stage: int = Field(description="Number of the stage, from 0.")
+    frames: int = Field(description="Frames in it; the figures below are null where there are none.")
+    mean: float | None = Field(default=None, description="Of its advantages.")
+    std: float | None = Field(default=None, description="Population deviation of its advantages.")
+    min: float | None = Field(default=None, description="Smallest advantage.")
+    max: float | None = Field(default=None, description="Largest advantage.")
+    percentiles: dict[int, float] = Field(default_factory=dict, description="Percent -> advantage, in steps of ten.")
+    boundaries: list[float] = Field(
+        default_factory=list, description="binary: the threshold; n_slices: the lower end of each slice."
+    )
+    labels: list[int] = Field(default_factory=list, description="Frames with each label.")
+    histogram: list[int] = Field(default_factory=list, description="Frames in each of equally wide bins.")
+    histogram_edges: list[float] = Field(default_factory=list, description="Ends of the bins, one more than bins.")
+
+    @property
+    def shares(self) -> list[float]:
+        """Share of its frames with each label."""
+        return [count / self.frames for count in self.labels] if self.frames else []
+
+
+def progress_advantage(progress: npt.NDArray[Any], chunk_size: int) -> Float32:
+    """What the next frames bring, over one episode.
+
+    Where fewer than ``chunk_size`` frames follow, the pace to the episode's last frame is taken for all of them:
+    ``(p[-1] - p[i]) / (n - i) * chunk_size``.
+
+    Args:
+        progress: [n], any number of frames from 1.
+        chunk_size: frames to look ahead, from 1.
+
+    Returns:
+        [n]; computed in the progress's own precision, then rounded.
+    """
+    kind = progress.dtype if progress.dtype.kind == "f" else np.dtype(np.float64)
+    values = progress.astype(kind, copy=False)
+    frames = len(values)
+    advantage = np.empty(frames, np.float32)
+    whole = max(frames - chunk_size, 0)
+    advantage[:whole] = values[chunk_size:] - values[:whole]
+    left = np.arange(frames - whole, 0, -1).astype(kind)
+    advantage[whole:] = (values[-1] - values[whole:]) / left * kind.type(chunk_size)
+    return advantage
+
+
+def stages_of(stage_progress: npt.NDArray[Any], stage_nums: int) -> npt.NDArray[np.int32]:
+    """The stage of each frame: ``min(int(stage_progress / (1 / stage_nums)), stage_nums - 1)``.
+
+    Args:
+        stage_progress: 0 to 1, [N].
+        stage_nums: stages of equal length, from 1.
+
+    Returns:
+        [N].
+    """
+    if stage_nums == 1:
+        return np.zeros(len(stage_progress), np.int32)
+    values = stage_progress if stage_progress.dtype.kind == "f" else stage_progress.astype(np.float64)
+    return np.minimum(values / values.dtype.type(1.0 / stage_nums), stage_nums - 1).astype(np.int32)
+
+
+def label_advantages(
+    advantage: Float32,
+    stages: npt.NDArray[np.int32] | None,
+    *,
+    discretion: Discretion = "binary",
+    threshold: float = 70.0,
+    n_slices: int = 10,
+    stage_nums: int = 1,
+) -> tuple[npt.NDArray[np.int32], list[StageStatistics]]:
+    """Label frames by how their advantage stands among those of their stage.
+
+    Args:
+        advantage: [N], no NaN among them.
+        stages: of each frame, [N]; None where there is one stage only.
+        discretion: ``binary`` (0 and 1) or ``n_slices`` (0 to n_slices - 1).
+        threshold: percent of each stage's frames to become 1, as far as ties let them.
+        n_slices: slices of equal share.
+        stage_nums: how many stages there are.
+
+    Returns:
+        The labels, [N], and what there was in each stage.
+    """
+    labels = np.zeros(len(advantage), np.int32)
+    found = []
+    for stage in range(stage_nums):
+        if stages is None:
+            # The precisions are upstream's: a list of floats over one stage, of float32 scalars over several.
+            values: npt.NDArray[Any] = advantage.astype(np.float64)
+            found.append(_described(stage, values, discretion, threshold, n_slices, advantage, labels))
+            continue
+        there = np.flatnonzero(stages == stage)
+        own, own_labels = advantage[there], np.zeros(len(there), np.int32)
+        found.append(_described(stage, own.copy(), discretion, threshold, n_slices, own, own_labels))
+        labels[there] = own_labels
+    return labels, found
+
+
+def _described(
+    stage: int,
+    values: npt.NDArray[Any],
+    discretion: Discretion,
+    threshold: float,
+    n_slices: int,
+    advantage: Float32,
+    labels: npt.NDArray[np.int32],
+) -> StageStatistics:
+    """Fill in the labels of one stage; ``values`` are its advantages, and may be put into another order."""
+    if not len(values):
+        return StageStatistics(stage=stage, frames=0)
+    if discretion == "binary":
+        boundaries = np.array([np.percentile(values, 100 - threshold, overwrite_input=True)])
+        np.greater_equal(advantage, boundaries[0], out=labels, casting="unsafe")
+    else:
+        # One at a time, as upstream does: NumPy rounds a list of percents otherwise than single ones.
+        share = 100 / n_slices
+        boundaries = np.array([np.percentile(values, share * k, overwrite_input=True) for k in range(n_slices)])
+        for start in range(0, len(labels), _BLOCK):
+            part = np.searchsorted(boundaries, advantage[start : start + _BLOCK], side="right") - 1
+            labels[start : start + _BLOCK] = np.maximum(part, 0)
+    percents = list(range(0, 101, 10))
+    counts, edges = np.histogram(values, bins=_BARS)
+    return StageStatistics(
+        stage=stage,
+        frames=len(values),
+        mean=float(values.mean(dtype=np.float64)),
+        std=float(values.std(dtype=np.float64)),
+        min=float(values.min()),
+        max=float(values.max()),
+        percentiles=dict(zip(percents, np.percentile(values, percents, overwrite_input=True).tolist(), strict=True)),
+        boundaries=boundaries.tolist(),
+        labels=np.bincount(labels, minlength=2 if discretion == "binary" else n_slices).tolist(),
+        histogram=counts.tolist(),
+        histogram_edges=edges.tolist(),
+    )
