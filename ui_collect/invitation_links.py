@@ -11,12 +11,12 @@ PROGRAM = "planner"
 _FIRST_USES: dict[Purpose, int] = {"play": 100, "annotate": 20}
 _DAYS = 30
 _PATHS: dict[Purpose, str] = {"play": "/join", "annotate": "/annotate"}
-_VERDICTS = "/verdicts"
+_OF_PROGRAMS = {"station": "/verdicts", "advantage": "/marks"}
 
 
 def invitation_link(base: str, token: str, purpose: Purpose = "play", program: str = PROGRAM) -> str:
     """The link people open. The secret stands in the fragment, which browsers send to nobody."""
-    path = _PATHS[purpose] if program == PROGRAM else _VERDICTS
+    path = _PATHS[purpose] if program == PROGRAM else _OF_PROGRAMS[program]
     return f"{base.rstrip('/')}{path}#{token}"
 
 

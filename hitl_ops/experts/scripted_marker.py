@@ -186,8 +186,9 @@ def _marks(stages: list[_Seen]) -> list[Mark]:
     """
     marks: list[Mark] = []
     level = 0
-    later = np.zeros(len(stages[0].reached), np.bool_)
-    reached, lost = [later] * len(stages), [later] * len(stages)
+    later: Truth = np.zeros(len(stages[0].reached), np.bool_)
+    reached: list[Truth] = [later] * len(stages)
+    lost: list[Truth] = [later] * len(stages)
     for number in reversed(range(len(stages))):
         lost[number] = _lasting(~(stages[number].kept | later))
         reached[number] = later = stages[number].reached | later

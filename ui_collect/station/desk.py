@@ -24,12 +24,12 @@ from hitl_ops.labels.station_verdicts import (
 from hitl_ops.records.station_hdf5 import Verdict
 from ui_collect.annotate.claims import Claims
 from ui_collect.annotate.settings import AnnotationSettings
+from ui_collect.known_people import KnownPeople
 from ui_collect.label_calls import LabelCalls
 from ui_collect.station.messages import (
     EpisodeItem,
     EpisodeState,
     HereAnswer,
-    JoinAnswer,
     ListAnswer,
     VerdictAnswer,
     VerdictRequest,
@@ -55,6 +55,7 @@ class VerdictDesk:
     def __init__(self, store: Store, settings: AnnotationSettings, labels: LabelStore, recordings: Recordings) -> None:
         self.settings = settings
         self.calls = LabelCalls(labels)
+        self.people = KnownPeople(self.calls, labels, PROGRAM)
         self._labels = labels
         self._recordings = recordings
         self._videos: dict[Made, Videos] = {
@@ -69,23 +70,6 @@ class VerdictDesk:
         """End what makes videos, and the threads."""
         await asyncio.gather(*(videos.stop() for videos in self._videos.values()))
         await asyncio.to_thread(self.calls.close)
-
-    async def join(self, token: str, name: str) -> JoinAnswer:
-        """Let somebody in by an invitation.
-
-        Raises:
-            InvitationRefused: it lets nobody in.
-            HTTPException: 403 it is for another program's page.
-        """
-        admitted = await self.calls.run(self._labels.admit_annotator, token, name)
-        if admitted.annotator.program != PROGRAM:
-            raise HTTPException(403, "This invitation is for another page.")
-        return JoinAnswer(token=admitted.token, id=admitted.annotator.id, name=admitted.annotator.display_name)
-
-    async def person(self, token: str) -> Annotator | None:
-        """Whom a token belongs to."""
-        found = await self.calls.run(self._labels.annotator_by_token, token)
-        return found if found is not None and found.program == PROGRAM else None
 
     # --- looking ------------------------------------------------------------------------------------------
 

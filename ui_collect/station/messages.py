@@ -8,9 +8,9 @@ from pydantic import Field, StringConstraints
 
 from hitl_ops.labels.station_verdicts import SaidOfEpisode
 from hitl_ops.records.station_hdf5 import Verdict
-from ui_collect.annotate.messages import Name, Seconds
+from ui_collect.annotate.messages import Seconds
 from ui_collect.protocol import Message
-from ui_collect.text_input import Key, Token
+from ui_collect.text_input import Key
 
 PREFIX = "/api/verdicts"
 
@@ -18,13 +18,6 @@ EpisodeKey = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9][A-Za-z0-9_.-
 
 
 # --- page → server --------------------------------------------------------------------------------------------
-
-
-class JoinRequest(Message):
-    """Body of ``POST join``."""
-
-    token: Token = Field(description="from the fragment of the invitation link")
-    name: Name = Field(description="what others are to call one")
 
 
 class HereRequest(Message):
@@ -44,14 +37,6 @@ class VerdictRequest(Message):
 
 
 # --- server → page --------------------------------------------------------------------------------------------
-
-
-class JoinAnswer(Message):
-    """Answer of ``POST join``; the same token is set as a cookie."""
-
-    token: str
-    id: str
-    name: str
 
 
 class MeAnswer(Message):

@@ -1,13 +1,8 @@
-"""The verdict page's routes: who asks, how often they may, and nothing else.
-
-People are known by a cookie, because a browser plays a video without any other header; programs may send the same
-token as ``Authorization: Bearer``.
-"""
+"""The verdict page's routes, and nothing else."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -16,17 +11,13 @@ from starlette.exceptions import HTTPException
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.labels.rows import Annotator
-from ui_collect.access_log import address_of
-from ui_collect.annotate.messages import BEARER
-from ui_collect.limits import AddressLimit
+from ui_collect.known_people import join_route, who_asks
 from ui_collect.station.desk import VerdictDesk
 from ui_collect.station.messages import (
     PREFIX,
     EpisodeKey,
     HereAnswer,
     HereRequest,
-    JoinAnswer,
-    JoinRequest,
     MeAnswer,
     VerdictAnswer,
     VerdictRequest,
@@ -34,8 +25,6 @@ from ui_collect.station.messages import (
 from ui_collect.web_settings import WebSettings
 
 COOKIE = "flywheel_verdicts"
-COOKIE_S = 30 * 24 * 3600
-_BAD_TOKENS_PER_S, _BAD_TOKEN_BURST = 5.0, 50
 _OWN = {"cache-control": "private, no-cache"}
 _MEDIA = {"cache-control": "private, max-age=3600"}
 
@@ -50,25 +39,9 @@ def verdict_routes(desk: VerdictDesk, settings: WebSettings) -> APIRouter:
         settings: the server's.
     """
     router = APIRouter(prefix=PREFIX)
-    known = _who(desk)
+    known = who_asks(desk.people, desk.settings, COOKIE)
     me_known = Depends(known)
-    joins = AddressLimit(settings.joins_per_s, settings.join_burst)
-
-    @router.post("/join")
-    async def join(request: Request, response: Response, body: JoinRequest) -> JoinAnswer:
-        if not joins.take(address_of(request.scope)):
-            raise HTTPException(429, "Too many people joined from this address just now. Wait a moment.")
-        answer = await desk.join(body.token, body.name)
-        response.set_cookie(
-            COOKIE,
-            answer.token,
-            max_age=COOKIE_S,
-            path=PREFIX,
-            secure=settings.certificate is not None,
-            httponly=True,
-            samesite="strict",
-        )
-        return answer
+    join_route(router, desk.people, settings, COOKIE)
 
     @router.get("/me")
     async def who_am_i(request: Request) -> MeAnswer | None:
@@ -112,23 +85,3 @@ def verdict_routes(desk: VerdictDesk, settings: WebSettings) -> APIRouter:
         return await desk.say(me, body)
 
     return router
-
-
-def _who(desk: VerdictDesk) -> Callable[[Request], Awaitable[Annotator]]:
-    """Tells who asks, and refuses whoever is unknown or asks too often."""
-    strangers = AddressLimit(_BAD_TOKENS_PER_S, _BAD_TOKEN_BURST)
-    requests = AddressLimit(desk.settings.requests_per_s, desk.settings.request_burst)
-
-    async def person(request: Request) -> Annotator:
-        given = BEARER.fullmatch(request.headers.get("authorization", ""))
-        token = given[1] if given is not None else request.cookies.get(COOKIE, "")
-        found = await desk.person(token) if token else None
-        if found is None:
-            if not strangers.take(address_of(request.scope)):
-                raise HTTPException(429, "Too many attempts. Wait a moment.")
-            raise HTTPException(401, "Your link is not known here any more. Ask for a new one.")
-        if not requests.take(found.id):
-            raise HTTPException(429, "Too many requests just now. Wait a moment.")
-        return found
-
-    return person

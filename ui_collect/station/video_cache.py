@@ -1,4 +1,4 @@
-"""Where videos of stations' episodes lie once they are made: folders that may be deleted, and stay in their bound."""
+"""Where videos of episodes lie once they are made: folders that may be deleted, and stay in their bound."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import Literal
 from hitl_ops.contracts.store import Store
 from ui_collect.annotate.film_cache import let_go_of_oldest
 
-Made = Literal["video", "poster"]
-"""What is made of a recording: a film of its cameras, and one small picture for the list."""
-_SUFFIX: dict[Made, str] = {"video": ".mp4", "poster": ".jpg"}
+Made = Literal["video", "poster", "cut"]
+"""What is made: of a recording a film of its cameras, and one small picture for the list; of an episode of a data set
+every frame of one camera."""
+_SUFFIX: dict[Made, str] = {"video": ".mp4", "poster": ".jpg", "cut": ".mp4"}
 _STAMP = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
 class VideoCache:
-    """All videos, or all pictures for the list.
+    """All films of a kind, or all pictures for the list.
 
     Attributes:
         made: which.

@@ -5,35 +5,24 @@ Run by the web server as ``python -m ui_collect.station.video_worker``; one afte
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import os
-import signal
-import socket
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
-from hitl_ops.contracts.errors import CannotWrite, UserError
-from hitl_ops.contracts.publish import publish_bytes, sweep_temporaries
-from hitl_ops.contracts.store import Store
+from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.publish import publish_bytes
 from hitl_ops.records.pictures import decode_jpeg, encode_jpeg
 from hitl_ops.records.station_hdf5 import opened_hdf5, read_pictures, read_station_facts
 from hitl_ops.records.video_encoding import VideoSettings, encode_video
-from hitl_ops.serving.child_process import end_with_parent
-from hitl_ops.serving.wire import MessageBuffer, WireError, pack
 from ui_collect.background_films import Outcome
-from ui_collect.simulation.messages import Stop
-from ui_collect.station.video_cache import Made, VideoCache
+from ui_collect.film_process import kept_film, run_film_process
+from ui_collect.station.video_cache import VideoCache
 
-_CHUNK = 2**16
-_NICE = 5
 _RATE = 25
 """Frames a second at most: an eye sees no more, and half of a station's 50 are encoded in half the time."""
 _TILE_HEIGHT, _POSTER_WIDTH = 360, 240
@@ -53,33 +42,21 @@ class MakeVideo(BaseModel):
     path: str
 
 
-_MESSAGES: TypeAdapter[MakeVideo | Stop] = TypeAdapter(Annotated[MakeVideo | Stop, Field(discriminator="op")])
-
-
 def make_video(asked: MakeVideo, cache: VideoCache) -> tuple[Outcome, str]:
     """Make a recording's video or small picture, as the cache is for, and keep it.
 
     Returns:
         What became of it, and why.
     """
-    if cache.holds(asked.stamp):
-        return "made", ""
-    recording, file = Path(asked.path), cache.file(asked.stamp)
-    try:
+    recording = Path(asked.path)
+
+    def write(file: Path) -> None:
         if cache.made == "poster":
-            content = _poster(recording)
-            publish_bytes(file, content)
+            publish_bytes(file, _poster(recording))
         else:
             _encode(recording, file)
-        cache.trim(spared=asked.stamp)
-    except (OSError, CannotWrite) as error:
-        return "unwritten", str(error)
-    except UserError as error:
-        return "damaged", str(error)
-    except Exception as error:
-        traceback.print_exc()
-        return "damaged", f"{type(error).__name__}: {error}"
-    return "made", ""
+
+    return kept_film(cache, asked.stamp, write)
 
 
 def _encode(recording: Path, file: Path) -> None:
@@ -157,36 +134,9 @@ def _resized(picture: Picture, height: int, width: int) -> Picture:
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def serve(connection: socket.socket, cache: VideoCache) -> None:
-    """Make what is asked for until told to stop, or until the web server has gone."""
-    buffer = MessageBuffer()
-    while data := connection.recv(_CHUNK):
-        for message in buffer.feed(data):
-            asked = _MESSAGES.validate_python(message)
-            if isinstance(asked, Stop):
-                return
-            connection.sendall(pack([asked.stamp, *make_video(asked, cache)]))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make videos until the web server says stop or goes away."""
-    parser = argparse.ArgumentParser(prog="python -m ui_collect.station.video_worker", description=__doc__)
-    parser.add_argument("--link", type=int, required=True, help="descriptor of the socket to the web server")
-    parser.add_argument("--root", type=Path, required=True, help="the store's root")
-    parser.add_argument("--cache-mb", type=int, required=True, help="megabytes of them to keep")
-    parser.add_argument("--make", choices=get_args(Made), required=True, help="what to make of recordings")
-    parser.add_argument("--parent", type=int, default=0, help="process id to end with")
-    given = parser.parse_args(arguments)
-    if given.parent:
-        end_with_parent(given.parent)
-    os.nice(_NICE)
-    # Ended in the middle of a file, it takes its temporary with it; what a kill left behind goes now.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    cache = VideoCache.of(Store.at(given.root), given.make, given.cache_mb)
-    sweep_temporaries(cache.folder)
-    with contextlib.suppress(OSError, WireError):
-        serve(socket.socket(fileno=given.link), cache)
-    return 0
+    return run_film_process(arguments, MakeVideo, make_video, lambda asked: asked.stamp)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from hitl_ops.contracts.store import Store
 from ui_collect.annotate.settings import AnnotationSettings
 from ui_collect.background_films import BackgroundFilms
+from ui_collect.film_process import film_words
 from ui_collect.label_calls import LabelCalls
 from ui_collect.station.recordings import Recording
 from ui_collect.station.video_cache import Made, VideoCache
@@ -26,8 +27,7 @@ class Videos:
     def __init__(self, store: Store, made: Made, settings: AnnotationSettings, calls: LabelCalls) -> None:
         self._cache = VideoCache.of(store, made, settings.cache_mb)
         self._calls = calls
-        words = ["--root", str(store.root), "--make", made, "--cache-mb", str(settings.cache_mb)]
-        worker = ["-m", "ui_collect.station.video_worker", *words]
+        worker = film_words("ui_collect.station.video_worker", store, made, settings.cache_mb)
         self._films = BackgroundFilms(f"{made}s", worker, settings, "episode")
 
     async def file(self, recording: Recording) -> Path:
