@@ -221,7 +221,7 @@ class _opened:  # reads like a function where it is used
         import pyarrow as pa
 
         self._parquet.close()
-        if isinstance(error, pa.ArrowException):
+        if isinstance(error, (pa.ArrowException, OSError)):
             raise UserError(f"'{self._file}' is corrupt ({' '.join(str(error).split())})", _REMEDY) from None
 
 

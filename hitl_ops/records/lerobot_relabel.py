@@ -162,7 +162,9 @@ def _rewrite_file(change: _Change, episodes: list[EpisodeSpan], out: Path) -> No
     import pyarrow.parquet as pq
 
     file, start = episodes[0].data, episodes[0].start
-    with _reading(file, episodes[0].index), pq.ParquetFile(file) as parquet:
+    with _reading(file, episodes[0].index):
+        opened = pq.ParquetFile(file)
+    with opened as parquet:
         schema, meta = parquet.schema_arrow, parquet.metadata
         if COLUMN not in schema.names:
             raise UserError(
@@ -215,7 +217,7 @@ def _reading(file: Path, episode: int) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise UserError(f"'{file}' with the frames of episode {episode} is missing", _REMEDY) from None
-    except (pa.ArrowException, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         said = " ".join(str(error).split())
         raise UserError(f"'{file}' with the frames of episode {episode} is corrupt ({said})", _REMEDY) from None
 
@@ -262,13 +264,16 @@ def _rewrite_meta(change: _Change, out: Path) -> None:
     all_stats: list[Stats] = []
     spans = {span.index: span for span in change.spans}
     for file in change.tables():
-        with _reading(file, change.spans[0].index), pq.ParquetFile(file) as parquet:
+        with _reading(file, change.spans[0].index):
+            opened = pq.ParquetFile(file)
+        with opened as parquet:
             meta, schema = parquet.metadata, parquet.schema_arrow
             copy = out / file.relative_to(change.source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             with pq.ParquetWriter(copy, schema, **_kept(meta)) as writer:
                 for group in range(meta.num_row_groups):
-                    table = parquet.read_row_group(group)
+                    with _reading(file, change.spans[0].index):
+                        table = parquet.read_row_group(group)
                     own = [spans[index] for index in table.column("episode_index").to_pylist()]
                     stats = [_label_stats(change, span) for span in own]
                     all_stats += stats

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hitl_ops.records.lerobot_overlay import open_overlay
+from hitl_ops.records.lerobot_reading import LeRobotFolder
+from hitl_ops.samples.advantage_labels import AdvantageLabelConfig, label_advantage
 from hitl_ops.samples.stage_advantage import Discretion, label_advantages, progress_advantage, stages_of
+from tests.support.lerobot_sets import make_set
 
 CHUNK = 50
 
@@ -119,24 +124,33 @@ def _ours(
     return labels
 
 
+LENGTHS = {"fixed": [1000] * 200, "varying": np.random.default_rng(1).integers(1, 2000, 205).tolist()}
+
+
+@pytest.fixture(scope="module", params=LENGTHS)
+def dataset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, LeRobotFolder]:
+    """Of fixed lengths in version 2.1, of varying ones in version 3.0."""
+    lengths, version = LENGTHS[request.param], "v2.1" if request.param == "fixed" else "v3.0"
+    assert sum(lengths) >= 200_000
+    root = tmp_path_factory.mktemp("sets") / "set"
+    return request.param, make_set(root, lengths, _made_up(lengths, 7), version=version, dims=1)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", ["fixed", "varying"])
 @pytest.mark.parametrize("stage_nums", [1, 2])
 @pytest.mark.parametrize("discretion", ["binary", "n_slices"])
 @pytest.mark.parametrize("source", ["progress", "absolute_advantage", "relative_advantage"])
 def test_labels_of_200_000_frames_are_those_of_the_rules(
-    source: str, discretion: Discretion, stage_nums: int, shape: str
+    dataset: tuple[str, LeRobotFolder], tmp_path: Path, source: Any, discretion: Discretion, stage_nums: int
 ) -> None:
-    if shape == "fixed":
-        lengths = [1000] * 200
-    else:
-        lengths = np.random.default_rng(1).integers(1, 2000, 205).tolist()
-        lengths += [max(200_000 - sum(lengths), 1)]
-    columns = _made_up(lengths, 7)
-    assert sum(lengths) >= 200_000
-    ours = _ours(columns, lengths, source, discretion, stage_nums, 70.0)
+    shape, folder = dataset
+    lengths = LENGTHS[shape]
+    config = AdvantageLabelConfig(advantage_source=source, discretion_type=discretion, stage_nums=stage_nums)
+    label_advantage(folder.root, config, overlay=tmp_path / "labels")
+    ours = open_overlay(tmp_path / "labels", folder).column("task_index")
     assert ours.dtype == np.int32
-    np.testing.assert_array_equal(ours, _loop(columns, lengths, source, discretion, stage_nums, 70.0))
+    expected = _loop(_made_up(lengths, 7), lengths, source, discretion, stage_nums, 70.0)
+    np.testing.assert_array_equal(ours, expected)
 
 
 @settings(max_examples=150, deadline=None)
