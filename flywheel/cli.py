@@ -31,6 +31,7 @@ from flywheel.forget import forget
 from flywheel.iterate import iterate
 from flywheel.label_advantage import label_advantage
 from flywheel.lineage import lineage
+from flywheel.mark_progress import mark_progress
 from flywheel.people import people
 from flywheel.processes import is_first, is_joined, leave, leave_after_the_first
 from flywheel.progress import progress
@@ -78,6 +79,7 @@ app.command()(serve)
 app.command()(station)
 app.command()(convert)
 app.command()(label_advantage)
+app.command("mark-progress")(mark_progress)
 app.command()(progress)
 app.command()(estimate_advantage)
 app.command()(collect)

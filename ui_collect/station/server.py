@@ -33,10 +33,10 @@ from ui_collect.station.verdict_routes import verdict_routes
 from ui_collect.web_process import listening, only_server, serve_app, tls_context, url_of
 
 PAGE = "/verdicts.html"
-_PAGE_FOLDER = Path(__file__).parent / "page"
+PAGE_FOLDER = Path(__file__).parent / "page"
 # What the built pages look like, so that this one looks alike without being built.
 _PAGES = Path(__file__).parents[1] / "pages"
-_SHARED = {
+SHARED_FILES = {
     "/mark.svg": _PAGES / "public" / "mark.svg",
     **{f"/{name}": _PAGES / "src" / "style" / name for name in ("base.css", "controls.css", "cards.css")},
 }
@@ -94,7 +94,7 @@ def verdict_app(settings: StationSettings, desk: VerdictDesk, log: AccessLog) ->
     answer_errors(app)
     health_route(app)
     app.include_router(verdict_routes(desk, settings))
-    page_routes(app, PageFiles(_PAGE_FOLDER, needed=PAGE, more=_SHARED), {"/": PAGE, "/verdicts": PAGE})
+    page_routes(app, PageFiles(PAGE_FOLDER, needed=PAGE, more=SHARED_FILES), {"/": PAGE, "/verdicts": PAGE})
     return guarded(app, settings, log)
 
 

@@ -1,6 +1,7 @@
 // Requests to the server. People are known by a cookie that scripts cannot read.
 
-const PREFIX = "/api/verdicts/";
+// Each page says where it asks.
+const PREFIX = document.documentElement.dataset.api;
 
 // The line is down, or the server cannot answer now: asking again later may help.
 export class ConnectionLost extends Error {}

@@ -8,10 +8,11 @@ const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15000;
 
 export class Outbox {
-  // events: stored(body, answer), refused(body, message), unknown(message), changed(waiting, down)
-  constructor(person, events) {
+  // page: whose labels they are. events: stored(body, answer), refused(body, message), unknown(message),
+  // changed(waiting, down)
+  constructor(page, person, events) {
     // Each has a place of its own in the storage: two windows must not overwrite each other's.
-    this.prefix = `flywheel.verdicts.unsent.${person}.`;
+    this.prefix = `flywheel.${page}.unsent.${person}.`;
     this.events = events;
     this.wait = FIRST_WAIT_MS;
     this.latest = 0;

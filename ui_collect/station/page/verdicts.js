@@ -46,7 +46,7 @@ class Desk {
     this.curves = new Curves(at("curves"), at("legend"));
     this.screen = new Screen(at("screen"), (seconds) => this.curves.draw(seconds));
     this.list = new EpisodeList(at("list"), (key) => this.show(key));
-    this.outbox = new Outbox(me.id, {
+    this.outbox = new Outbox("verdicts", me.id, {
       stored: (body, answer) => this.stored(body, answer),
       refused: (body, message) => this.refused(body, message),
       unknown: (message) => start(message),

@@ -1,0 +1,457 @@
+// The page of marks: episodes, one of them on the screen, and where its stages are reached.
+
+import { ActiveTime } from "./active_time.js";
+import { ConnectionLost, Refused, ask } from "./api.js";
+import { Curves } from "./curves.js";
+import { Film } from "./film.js";
+import { MarkList, filters } from "./mark_list.js";
+import { Outbox, clientKey } from "./outbox.js";
+import { finalLevel, lost, progressAt, reached, removed } from "./story.js";
+import { keep, read } from "./stored.js";
+import { Timeline } from "./timeline.js";
+
+const LOOK_EVERY_MS = 5000;
+const HERE_EVERY_MS = 20000;
+const TOAST_MS = 6000;
+const PLACE_AFTER_MS = 200;
+const UNDONE_AT_MOST = 200;
+const UNINVITED = "Open the invitation link that the server printed.";
+
+const at = (id) => document.getElementById(id);
+
+function element(name, text, className = "") {
+  const made = document.createElement(name);
+  made.textContent = text;
+  made.className = className;
+  return made;
+}
+
+function toast(text, kind = "") {
+  const line = element("p", text, `toast ${kind}`);
+  at("toasts").append(line);
+  setTimeout(() => line.remove(), TOAST_MS);
+}
+
+class Desk {
+  constructor(me) {
+    this.me = me;
+    this.stages = me.stages.length;
+    this.time = new ActiveTime();
+    this.time.touched();
+    this.markedAt = 0;
+    this.toldAt = 0;
+    this.item = null;
+    this.camera = "";
+    this.undoName = `flywheel.marks.undo.${me.id}`;
+    this.undone = read(sessionStorage, this.undoName) ?? [];
+    this.curves = new Curves(at("curves"), at("legend"));
+    this.timeline = new Timeline(at("timeline"), at("moment"), (frame) => this.film.go(frame));
+    this.film = new Film(at("screen"), () => this.tellMoment());
+    this.list = new MarkList(at("list"), (key) => this.show(key));
+    this.outbox = new Outbox("marks", me.id, {
+      stored: (body, answer) => this.stored(body, answer),
+      refused: (body, message) => this.refused(body, message),
+      unknown: (message) => start(message),
+      changed: (waiting, down) => this.waiting(waiting, down),
+    });
+    at("me").textContent = me.name;
+    document.title = `${me.dataset} · Marks · Flywheel`;
+    at("stages").replaceChildren(
+      ...me.stages.map((name, number) => {
+        const button = element("button", name, "button");
+        button.type = "button";
+        button.append(element("kbd", String(number + 1)));
+        button.addEventListener("click", () => this.reach(number + 1));
+        return button;
+      }),
+    );
+    for (const [id, does] of Object.entries({
+      play: () => this.film.toggle(),
+      setback: () => this.lose(),
+      remove: () => this.remove(),
+      undo: () => this.undo(),
+      done: () => this.done(),
+    })) {
+      at(id).addEventListener("click", does);
+    }
+    for (const button of document.querySelectorAll("[data-step]")) {
+      button.addEventListener("click", () => this.step(Number(button.dataset.step)));
+    }
+    for (const radio of document.querySelectorAll("[name=which]")) {
+      radio.addEventListener("change", () => this.choose(radio.value));
+    }
+    addEventListener("keydown", (event) => this.pressed(event));
+    // Some browsers press a focused button when the space bar comes up again.
+    addEventListener("keyup", (event) => event.key === " " && event.target.matches("button") && event.preventDefault());
+    addEventListener("online", () => this.outbox.flush());
+    setInterval(() => document.visibilityState === "visible" && void this.look(), LOOK_EVERY_MS);
+    setInterval(() => void this.here(), HERE_EVERY_MS);
+  }
+
+  async begin() {
+    const place = new URLSearchParams(location.hash.slice(1));
+    const which = place.get("show") in filters ? place.get("show") : "open";
+    at(`which-${which}`).checked = true;
+    this.list.filter = which;
+    this.camera = place.get("camera") ?? "";
+    await this.look();
+    this.begun = true;
+    this.outbox.flush();
+    const key = place.get("at");
+    if (key !== null) this.list.include(key);
+    if (this.list.items.has(key)) this.show(key, Number(place.get("frame")) || 0);
+    else this.show(this.list.first());
+  }
+
+  // --- looking ------------------------------------------------------------------------------------------
+
+  async look() {
+    let told;
+    try {
+      told = await ask("GET", "episodes");
+    } catch (error) {
+      if (error instanceof Refused && error.status === 401) start(error.message);
+      return;
+    }
+    for (const item of told.episodes) this.pending(item);
+    this.list.take(told.episodes);
+    this.told();
+    if (this.item !== null && this.list.items.has(this.item.key)) this.tellItem(this.list.items.get(this.item.key));
+    else if (this.begun) this.show(this.list.first());
+  }
+
+  // What was marked here and is on its way counts before what the server knows.
+  pending(item) {
+    const body = this.outbox.waiting(item.key);
+    if (body !== undefined) Object.assign(item, { marks: body.marks, done: body.done, mine: true, by: this.me.name });
+  }
+
+  choose(which) {
+    this.list.choose(which);
+    this.told();
+    this.show(this.list.order.includes(this.item?.key) ? this.item.key : this.list.first());
+    document.activeElement?.blur();
+  }
+
+  show(key, frame = 0) {
+    if (key !== null && key === this.item?.key) return;
+    this.markedAt = this.time.total();
+    this.item = key === null ? null : this.list.items.get(key);
+    at("shown").hidden = this.item === null;
+    at("empty").hidden = this.item !== null;
+    this.list.mark(key);
+    if (this.item === null) {
+      this.film.clear();
+      at("task").textContent = "Nothing left here";
+      at("facts").replaceChildren();
+      at("empty").textContent = "Every episode is marked. Look at all of them to change one.";
+      this.place();
+      return;
+    }
+    at("task").textContent = this.item.task || `Episode ${this.item.index}`;
+    this.tellCameras();
+    this.curves.clear();
+    this.film.show(this.source(), this.item.frames, this.me.fps, Math.min(frame, this.item.frames - 1));
+    this.tellItem(this.item);
+    this.place();
+    void this.here();
+    void this.drawCurves(this.item.key);
+  }
+
+  source() {
+    const number = Math.max(0, this.item.cameras.indexOf(this.camera));
+    return this.item.cameras.length === 0 ? null : `${this.item.key}/cameras/${number}`;
+  }
+
+  lookThrough(camera) {
+    this.camera = camera;
+    this.tellCameras();
+    this.film.show(this.source(), this.item.frames, this.me.fps, this.film.frame);
+    this.place();
+  }
+
+  tellCameras() {
+    const { cameras } = this.item;
+    const shown = cameras[Math.max(0, cameras.indexOf(this.camera))];
+    at("cameras").replaceChildren(
+      ...(cameras.length < 2 ? [] : cameras).map((name) => {
+        const button = element("button", name, "button plain small");
+        button.type = "button";
+        button.setAttribute("aria-pressed", String(name === shown));
+        button.addEventListener("click", () => this.lookThrough(name));
+        return button;
+      }),
+    );
+  }
+
+  // A reload leads back to the same frame. Browsers refuse an address that changes all the time.
+  place() {
+    clearTimeout(this.placing);
+    this.placing = setTimeout(() => this.placeNow(), PLACE_AFTER_MS);
+  }
+
+  placeNow() {
+    const { item, camera } = this;
+    const place = new URLSearchParams({
+      show: this.list.filter,
+      ...(item && { at: item.key, frame: this.film.frame }),
+      ...(camera && { camera }),
+    });
+    history.replaceState(null, "", `#${place}`);
+  }
+
+  tellItem(item) {
+    this.item = item;
+    const facts = [element("span", `episode ${item.index}`, "chip")];
+    if (item.verdict !== null) facts.push(element("span", item.verdict ? "said good" : "said bad", `chip ${item.verdict ? "good" : "wrong"}`));
+    if (item.success !== null) facts.push(element("span", item.success ? "simulator: success" : "simulator: failure", "chip"));
+    if (item.looked_at_by !== null) facts.push(element("span", `${item.looked_at_by} is looking at it`, "chip taken"));
+    at("facts").replaceChildren(...facts);
+    const who = item.mine ? "you" : item.by;
+    at("said").textContent =
+      item.by === null
+        ? "Nobody has marked this episode yet."
+        : item.stages !== this.stages
+          ? `Marked with ${item.stages} stages by ${who}; what you mark takes its place.`
+          : item.done
+            ? `Marked to its end by ${who}.`
+            : item.marks.length > 0
+              ? `Begun by ${who}. Done, when nothing more is reached.`
+              : `All marks taken back by ${who}.`;
+    at("undo").disabled = this.undone.length === 0;
+    at("marks").replaceChildren(
+      ...item.marks.map((mark) => {
+        const line = element("li", "");
+        const button = element("button", `${mark.frame}: ${this.me.stages[mark.stage - 1]}${mark.lost ? " lost" : ""}`);
+        button.type = "button";
+        button.className = `button plain small ${mark.lost ? "lost" : ""}`;
+        button.addEventListener("click", () => this.film.go(mark.frame));
+        line.append(button);
+        return line;
+      }),
+    );
+    this.tellMoment();
+  }
+
+  tellMoment() {
+    if (this.item === null || this.film === undefined) return;
+    const { item, stages } = this;
+    const { frame, running } = this.film;
+    const progress = progressAt(item.marks, frame, stages);
+    this.timeline.show({ marks: item.marks, length: item.frames, stages, frame });
+    const here = item.marks.find((mark) => mark.frame === frame);
+    [...at("stages").children].forEach((button, n) => button.classList.toggle("here", here?.stage === n + 1 && !here.lost));
+    at("remove").disabled = here === undefined;
+    at("play").textContent = running ? "Pause" : "Play";
+    at("clock").textContent = `frame ${frame} of ${item.frames} · ${(frame / this.me.fps).toFixed(2)} s · progress ${progress.toFixed(2)}`;
+    this.curves.draw(frame / this.me.fps);
+    if (!running) this.place();
+  }
+
+  async drawCurves(key) {
+    try {
+      const told = await ask("GET", `episodes/${key}/curves`);
+      if (this.item?.key !== key) return;
+      this.curves.show(told);
+      this.curves.draw(this.film.frame / this.me.fps);
+    } catch (error) {
+      if (!(error instanceof ConnectionLost) && this.item?.key === key) toast(error.message, "bad");
+    }
+  }
+
+  told() {
+    const counts = this.list.counts();
+    for (const which of Object.keys(filters)) at(`which-${which}`).nextElementSibling.lastElementChild.textContent = counts[which];
+    at("progress").textContent = `${counts.all - counts.open} of ${counts.all} marked`;
+  }
+
+  async here() {
+    if (this.item === null || document.visibilityState !== "visible") return;
+    const [key, total] = [this.item.key, this.time.total()];
+    const seconds = Math.min(3600, total - this.toldAt);
+    this.toldAt = total;
+    try {
+      const answer = await ask("POST", `episodes/${key}/here`, { seconds });
+      const item = this.list.items.get(key);
+      if (item === undefined || item.looked_at_by === answer.looked_at_by) return;
+      item.looked_at_by = answer.looked_at_by;
+      this.list.tell(item);
+      if (this.item?.key === key) this.tellItem(item);
+    } catch (error) {
+      this.toldAt -= seconds;
+      if (!(error instanceof ConnectionLost) && !(error instanceof Refused)) throw error;
+    }
+  }
+
+  // --- marking ------------------------------------------------------------------------------------------
+
+  step(frames) {
+    if (this.item !== null) this.film.go(this.film.frame + frames);
+  }
+
+  stopped() {
+    if (this.item !== null && this.film.running) this.film.go(this.film.frame);
+    return this.item !== null;
+  }
+
+  // A stage is marked without stopping: who sees it happen presses once, and steps back later if need be.
+  reach(stage) {
+    if (this.item === null || stage > this.stages) return;
+    this.take(reached(this.item.marks, this.film.frame, stage, this.item.frames, this.stages));
+  }
+
+  lose() {
+    if (this.stopped()) this.take(lost(this.item.marks, this.film.frame, this.item.frames, this.stages));
+  }
+
+  remove() {
+    if (this.stopped()) this.take(removed(this.item.marks, this.film.frame, this.item.frames, this.stages));
+  }
+
+  take(made) {
+    if (made.problem !== undefined) return toast(made.problem, "bad");
+    if (made.dropped > 0) toast(`${made.dropped} later ${made.dropped > 1 ? "marks" : "mark"} can no longer be, and went with it. Undo brings all back.`);
+    // With the last stage an episode is at its end.
+    this.say(made.marks, finalLevel(made.marks) === this.stages || (this.item.done && made.marks.length > 0));
+  }
+
+  done() {
+    if (this.item === null) return;
+    if (!this.item.done) this.say(this.item.marks, true);
+    this.show(this.list.after(this.item.key));
+  }
+
+  say(marks, done) {
+    const { item } = this;
+    this.keepUndone([...this.undone, { episode: item.key, marks: item.marks, done: item.done }]);
+    this.send(item, marks, done);
+  }
+
+  undo() {
+    const last = this.undone.at(-1);
+    if (last === undefined) return;
+    this.keepUndone(this.undone.slice(0, -1));
+    const item = this.list.items.get(last.episode);
+    if (item === undefined) return;
+    this.list.include(item.key);
+    this.show(item.key);
+    this.send(item, last.marks, last.done);
+  }
+
+  send(item, marks, done) {
+    const now = this.time.total();
+    const seconds = Math.max(0, now - this.markedAt);
+    this.markedAt = now;
+    const body = { key: clientKey(), episode: item.key, marks, done, seconds, seen: item.label };
+    Object.assign(item, { marks, done, mine: true, by: this.me.name, stages: this.stages });
+    this.list.tell(item);
+    this.told();
+    if (this.item?.key === item.key) this.tellItem(item);
+    this.outbox.add(body);
+  }
+
+  stored(body, answer) {
+    const item = this.list.items.get(body.episode);
+    if (item === undefined) return;
+    const { kept: _, ...state } = answer;
+    Object.assign(item, state);
+    this.pending(item);
+    this.list.tell(item);
+    this.told();
+    if (this.item?.key === item.key) this.tellItem(item);
+  }
+
+  refused(body, message) {
+    toast(message, "bad");
+    this.keepUndone(this.undone.filter((one) => one.episode !== body.episode));
+    this.list.include(body.episode);
+    void this.look();
+    if (this.list.items.has(body.episode)) this.show(body.episode);
+  }
+
+  waiting(count, down) {
+    const saved = at("saved");
+    saved.className = `chip ${count === 0 ? "saved" : down ? "bad" : "pending"}`;
+    saved.textContent = count === 0 ? "Saved" : down ? `No connection: ${count} kept here` : "Saving …";
+  }
+
+  keepUndone(kept) {
+    this.undone = kept.slice(-UNDONE_AT_MOST);
+    keep(sessionStorage, this.undoName, this.undone);
+    at("undo").disabled = this.undone.length === 0;
+  }
+
+  // --- keys ---------------------------------------------------------------------------------------------
+
+  pressed(event) {
+    if (event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input[type=text], textarea")) return;
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const side = { ArrowRight: 1, ArrowLeft: -1 }[key];
+    // The filter is worked as such things are, by arrows and space, while it is focused; so is a button by Enter.
+    if (event.target.matches("input[type=radio]") && (key.startsWith("Arrow") || key === " ")) return;
+    if (key === "Enter" && event.target.matches("button")) return;
+    const beside = { n: 1, p: -1, ArrowDown: 1, ArrowUp: -1 }[key];
+    const once = { b: () => this.lose(), x: () => this.remove(), u: () => this.undo(), c: () => this.nextCamera(), Enter: () => this.done() }[key];
+    if (side !== undefined) this.step(side * (event.shiftKey ? 10 : 1));
+    else if (beside !== undefined) this.show(this.list.beside(this.item?.key, beside) ?? this.item?.key ?? null);
+    else if (key === "Home") this.step(-Infinity);
+    else if (key === "End") this.step(Infinity);
+    else if (event.repeat && (once !== undefined || key === " " || /^[1-9]$/.test(key))) event.preventDefault();
+    else if (/^[1-9]$/.test(key)) this.reach(Number(key));
+    else if (once !== undefined) once();
+    else if (key === " ") this.item !== null && this.film.toggle();
+    else return;
+    event.preventDefault();
+  }
+
+  nextCamera() {
+    if (this.item === null || this.item.cameras.length < 2) return;
+    const { cameras } = this.item;
+    this.lookThrough(cameras[(Math.max(0, cameras.indexOf(this.camera)) + 1) % cameras.length]);
+  }
+}
+
+async function enter() {
+  const me = await ask("GET", "me");
+  if (me === null) return start(UNINVITED);
+  at("join").remove();
+  at("desk").hidden = false;
+  await new Desk(me).begin();
+}
+
+// Ask who it is, by the invitation in the address.
+function start(problem) {
+  const invitation = location.hash.slice(1);
+  const invited = /^[A-Za-z0-9_-]{20,}$/.test(invitation);
+  if (at("join") === null) return location.reload();
+  at("desk")?.remove();
+  at("join").hidden = false;
+  at("join-problem").textContent = invited ? "" : problem;
+  at("name").disabled = !invited;
+  at("name").focus();
+  at("join-form").querySelector("button").disabled = !invited;
+  at("join-form").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    try {
+      await ask("POST", "join", { token: invitation, name: at("name").value.trim() });
+    } catch (error) {
+      at("join-problem").textContent = error.message;
+      return;
+    }
+    history.replaceState(null, "", location.pathname);
+    location.reload();
+  });
+}
+
+async function main() {
+  try {
+    await enter();
+  } catch (error) {
+    if (error instanceof Refused && error.status === 401) return start(UNINVITED);
+    if (!(error instanceof ConnectionLost)) throw error;
+    toast("No connection; trying again.", "bad");
+    setTimeout(main, 3000);
+  }
+}
+
+void main();
