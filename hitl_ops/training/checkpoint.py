@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,37 @@ from safetensors.torch import load_file, save_file
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.publish import TEMPORARY_MARK, publish_json, publishing
 
-_STEP = re.compile(r"^step_(\d{6,})$")
 BEST = "best"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What checkpoints and the files in them are called.
+
+    Attributes:
+        pattern: of a checkpoint's name; its group is the step.
+        name: the name, with a place for ``step``.
+        weights: file of the weights.
+        optimizer: file of the optimizer's state.
+        state: file that says where the training stands.
+        whole: whether what is not trained is kept too, so that the weights can be opened by themselves.
+    """
+
+    pattern: re.Pattern[str]
+    name: str
+    weights: str
+    optimizer: str
+    state: str
+    whole: bool = False
+
+
+OURS = Layout(
+    re.compile(r"^step_(\d{6,})$"), "step_{step:06d}", "weights.safetensors", "optimizer.safetensors", "state.json"
+)
+BY_STEP = Layout(
+    re.compile(r"^(\d+)$"), "{step}", "model.safetensors", "optimizer.safetensors", "metadata.json", whole=True
+)
+"""Folders named after their step alone, as openpi and kai0 have them; without pickle."""
 
 
 class LoopState(BaseModel):
@@ -61,22 +92,21 @@ class _Saved(BaseModel):
     state: LoopState
 
 
-def checkpoint_name(step: int) -> str:
-    """``step_000123``."""
-    return f"step_{step:06d}"
-
-
-def list_checkpoints(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path, layout: Layout = OURS) -> list[Path]:
     """Complete checkpoints, oldest first; whatever is still being written has another name."""
     if not folder.is_dir():
         return []
-    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _STEP.match(path.name)) and path.is_dir()]
-    return [path for _, path in sorted(found)]
+    named = ((layout.pattern.match(path.name), path) for path in folder.iterdir() if path.is_dir())
+    return [path for _, path in sorted((int(match[1]), path) for match, path in named if match)]
 
 
 def trained_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The parameters that are trained, by name, each once."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _kept_tensors(model: torch.nn.Module, layout: Layout) -> dict[str, torch.Tensor]:
+    return dict(model.named_parameters()) if layout.whole else trained_tensors(model)
 
 
 def save_checkpoint(
@@ -88,6 +118,8 @@ def save_checkpoint(
     *,
     keep_last: int,
     keep_period: int = 0,
+    layout: Layout = OURS,
+    beside: Callable[[Path], None] | None = None,
 ) -> Path:
     """Publish a checkpoint and remove the oldest beyond ``keep_last``.
 
@@ -99,25 +131,29 @@ def save_checkpoint(
         state: where that stands.
         keep_last: how many to keep.
         keep_period: those of every so many steps are kept besides; 0: none.
+        layout: what it and its files are called.
+        beside: writes further files into its folder before it is published.
 
     Raises:
         UserError: the disk is full or the place cannot be written.
     """
-    target = folder / checkpoint_name(state.step)
-    tensors = trained_tensors(model)
+    target = folder / layout.name.format(step=state.step)
+    tensors = _kept_tensors(model, layout)
     with publishing(target) as temporary:
         temporary.mkdir()
-        _save_tensors(tensors, temporary / "weights.safetensors")
+        _save_tensors(tensors, temporary / layout.weights)
         names = {id(parameter): name for name, parameter in tensors.items()}
         flat = {
             f"{key}/{names[id(parameter)]}": value
             for parameter, slots in optimizer.state.items()
             for key, value in slots.items()
         }
-        _save_tensors(flat, temporary / "optimizer.safetensors")
+        _save_tensors(flat, temporary / layout.optimizer)
         text = _Saved(identity=identity, state=state).model_dump_json(indent=2)
-        (temporary / "state.json").write_text(text, encoding="utf-8")
-    for old in list_checkpoints(folder)[:-keep_last]:
+        (temporary / layout.state).write_text(text, encoding="utf-8")
+        if beside is not None:
+            beside(temporary)
+    for old in list_checkpoints(folder, layout)[:-keep_last]:
         if keep_period and int(old.name.rpartition("_")[2]) % keep_period == 0:
             continue
         # Renamed first: a kill half-way through the removal must not leave something that looks whole.
@@ -128,7 +164,12 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, identity: Identity
+    folder: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    identity: Identity,
+    *,
+    layout: Layout = OURS,
 ) -> LoopState | None:
     """Set model and optimizer to the newest checkpoint.
 
@@ -138,20 +179,20 @@ def load_checkpoint(
     Raises:
         UserError: the newest checkpoint belongs to another configuration or other data, or is damaged.
     """
-    found = list_checkpoints(folder)
+    found = list_checkpoints(folder, layout)
     if not found:
         return None
     path = found[-1]
     remedy = "remove the folder to fall back on the checkpoint before it"
     try:
-        saved = _Saved.model_validate_json((path / "state.json").read_text(encoding="utf-8"))
+        saved = _Saved.model_validate_json((path / layout.state).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise UserError(f"checkpoint '{path}' is damaged (state.json)", remedy) from None
+        raise UserError(f"checkpoint '{path}' is damaged ({layout.state})", remedy) from None
     _check_identity(path, saved.identity, identity)
-    tensors = trained_tensors(model)
+    tensors = _kept_tensors(model, layout)
     try:
-        weights = load_file(path / "weights.safetensors")
-        slots = load_file(path / "optimizer.safetensors")
+        weights = load_file(path / layout.weights)
+        slots = load_file(path / layout.optimizer)
     except (OSError, SafetensorError) as error:
         raise UserError(f"checkpoint '{path}' is damaged ({error})", remedy) from None
     _copy_into(path, tensors, weights)

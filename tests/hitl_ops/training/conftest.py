@@ -103,3 +103,21 @@ def small_config(**changes: Any) -> TrainConfig:
 def config_of() -> Callable[..., TrainConfig]:
     """:func:`small_config`."""
     return small_config
+
+
+@pytest.fixture(scope="session")
+def lid_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four episodes of the simulated station with two small cameras, as ``set``, and how much of each was done after
+    each frame, in step with time, as ``progress``."""
+    from hitl_ops.rollouts.demonstrations import RAW, DemonstrationsConfig, record_demonstrations
+    from hitl_ops.samples.station_dataset import StationDatasetConfig, build_station_dataset
+    from tests.support.estimator_sets import with_progress
+
+    folder = tmp_path_factory.mktemp("lid")
+    options = {"cameras": ["cam_high", "cam_low"], "height": 32, "width": 32}
+    told = DemonstrationsConfig(world_options=options, episodes=4, noises=(0.2, 0.8), processes=1)
+    record_demonstrations(told, folder)
+    how = StationDatasetConfig(unlabelled="keep", prompts="plain", velocity=False, effort=False)
+    build_station_dataset(folder / RAW, folder / "set", how)
+    with_progress(folder)
+    return folder
