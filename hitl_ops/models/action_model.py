@@ -154,15 +154,15 @@ def build_action_model(
         guidance=config.guidance,
         base=config.pretrained or config.kind,
     )
-    made = _lerobot_config(config, info, device)
+    made = lerobot_config(config, info, device)
     with quiet_lerobot():
         before, after = _pipelines(made, _tensors(stats, made, config))  # a tokenizer is missed sooner than a model
     with torch.random.fork_rng(devices=[]), quiet_lerobot():
         torch.manual_seed(seed)
         try:
             made.validate_features()
-            kind = _policy_class(config.kind)
-            policy = _pretrained(kind, config.pretrained, made) if config.pretrained else kind(made)
+            kind = policy_class(config.kind)
+            policy = pretrained_policy(kind, config.pretrained, made) if config.pretrained else kind(made)
         except ImportError as error:
             raise UserError(f"policy '{config.kind}' needs a library ({error})", "install the 'vla' extra") from None
         except (ValueError, OSError, RuntimeError) as error:
@@ -205,7 +205,7 @@ def load_action_model(folder: Path, *, device: str) -> ActionModel:
             config = PreTrainedConfig.from_pretrained(folder)
             config.device = device
             # Not by from_pretrained: some of LeRobot's policies go on with random weights where these cannot be read.
-            policy = _policy_class(str(kind))(config)
+            policy = policy_class(str(kind))(config)
             load_model(policy, folder / WEIGHTS_FILE, strict=True, device=device)
             before, after = make_pre_post_processors(
                 config, str(folder), preprocessor_overrides={"device_processor": {"device": device}}
@@ -278,7 +278,7 @@ def quiet_lerobot() -> Iterator[None]:
         logging.disable(before)
 
 
-def _pretrained(kind: Any, name: str, made: Any) -> Any:
+def pretrained_policy(kind: Any, name: str, made: Any) -> Any:
     """A policy with published weights; LeRobot's own loader says nothing where it could not read them.
 
     Raises:
@@ -307,7 +307,8 @@ def _pretrained(kind: Any, name: str, made: Any) -> Any:
     return policy
 
 
-def _policy_class(kind: str) -> Any:
+def policy_class(kind: str) -> Any:
+    """LeRobot's class of a kind of policy."""
     from lerobot.policies.factory import get_policy_class
 
     if kind.startswith("pi"):
@@ -334,7 +335,7 @@ def _agree_about_masks() -> None:
     pi_gemma.create_causal_mask = without_position
 
 
-def _lerobot_config(config: ActionModelConfig, info: DatasetInfo, device: str) -> Any:
+def lerobot_config(config: ActionModelConfig, info: DatasetInfo, device: str) -> Any:
     """LeRobot's configuration of the policy.
 
     Raises:

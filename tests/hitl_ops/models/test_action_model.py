@@ -12,10 +12,10 @@ def test_pi_policies_get_their_masks_from_our_transformers() -> None:
     from transformers import DynamicCache, GemmaConfig
     from transformers.masking_utils import create_causal_mask
 
-    from hitl_ops.models.action_model import _policy_class
+    from hitl_ops.models.action_model import policy_class
 
-    assert _policy_class("pi0").name == "pi0"
-    assert _policy_class("pi05").name == "pi05"  # and again: what was mended stays mended once
+    assert policy_class("pi0").name == "pi0"
+    assert policy_class("pi05").name == "pi05"  # and again: what was mended stays mended once
     shape = GemmaConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1)
     shape._attn_implementation = "eager"
     told = {"config": shape, "inputs_embeds": torch.zeros(1, 3, 8), "attention_mask": None, "past_key_values": None}
