@@ -60,6 +60,8 @@ class VideoSettings(StrictConfig):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
 
+_OPENING = 3
+"""Frames within which an encoder has started its threads: the first opens it."""
 LEROBOT_DEFAULT = VideoSettings(codec="libsvtav1", preset="12", crf=30, gop=2, threads=0)
 """What LeRobot 0.6 encodes with where nothing is set; data sets merge only where codecs agree."""
 
@@ -118,9 +120,10 @@ def encode_video(
                         looked_at.append(shrunk(picture).copy())
                     frame.pts, frame.time_base = number, Fraction(1, fps)
                     output.mux(stream.encode(frame))
-                    if number == 0:
-                        give_up_real_time()  # the first frame opens the encoder
+                    if number < _OPENING:
+                        give_up_real_time()
                 output.mux(stream.encode())
+                give_up_real_time()
         except av.FFmpegError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise OSError(error.errno, error.strerror) from None
