@@ -20,7 +20,7 @@ from torch import nn
 from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.publish import publish_json
-from hitl_ops.models.frame_backbones import BackboneName, CameraNetwork, FrameBackbone
+from hitl_ops.models.frame_backbones import VLA_BACKBONES, BackboneName, CameraNetwork, FrameBackbone
 
 WEIGHTS_FILE = "model.safetensors"
 FACTS_FILE = "estimator.json"
@@ -39,7 +39,7 @@ class EstimatorConfig(StrictConfig):
     )
     backbone: BackboneName = Field(
         default="small",
-        description="what sees: small, or a residual network of torchvision's; both learn from scratch",
+        description="what sees: small and the residual networks learn from scratch, smolvla and pi05 are LeRobot's",
     )
     cameras: tuple[str, ...] = Field(
         default=(), description="cameras looked at, by their names in the data set; none named: all it has"
@@ -48,6 +48,18 @@ class EstimatorConfig(StrictConfig):
     use_state: bool = Field(default=True, description="whether it also looks at the joints")
     features: int = Field(default=128, ge=1, description="features of one moment")
     hidden: int = Field(default=256, ge=1, description="width of the value head's layers")
+    pretrained: str = Field(
+        default="", description="smolvla and pi05: Hugging Face id or folder of the weights; empty: from scratch"
+    )
+    tokenizer: str = Field(
+        default="", description="smolvla and pi05: Hugging Face id or folder of the tokenizer; empty: as LeRobot has it"
+    )
+    frozen: Literal["none", "vision", "all"] = Field(
+        default="none", description="smolvla and pi05: what of them does not learn; all: only the value head does"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="smolvla and pi05: further fields of LeRobot's configuration, by their names"
+    )
 
 
 class EstimatorFacts(BaseModel):
@@ -79,7 +91,7 @@ class AdvantageEstimator(nn.Module):
     def __init__(self, facts: EstimatorFacts) -> None:
         super().__init__()
         self.facts = facts
-        self.backbone: FrameBackbone = _backbone(facts)
+        self.backbone: Any = _backbone(facts)
         self.state_mean: torch.Tensor
         self.state_std: torch.Tensor
         self.register_buffer("state_mean", torch.tensor(facts.state_mean, dtype=torch.float32), persistent=False)
@@ -103,10 +115,14 @@ class AdvantageEstimator(nn.Module):
             [B, F] float.
         """
         if not self.facts.joints:
-            return self.backbone(pictures, None)
+            return self._features(pictures, None)
         if state is None:
             raise ValueError("this estimator looks at the state")
-        return self.backbone(pictures, (state - self.state_mean) / self.state_std)
+        return self._features(pictures, (state - self.state_mean) / self.state_std)
+
+    def _features(self, pictures: torch.Tensor, state: torch.Tensor | None) -> torch.Tensor:
+        features: torch.Tensor = self.backbone(pictures, state)
+        return features
 
     def relative(self, then: torch.Tensor, now: torch.Tensor) -> torch.Tensor:
         """How much more is done ``now`` than ``then``, -1 to 1: KAI0 only.
@@ -179,7 +195,14 @@ def save_estimator(model: AdvantageEstimator, folder: Path) -> None:
     from safetensors.torch import save_model
 
     save_model(model, str(folder / WEIGHTS_FILE))
+    save_estimator_facts(model, folder)
+
+
+def save_estimator_facts(model: AdvantageEstimator, folder: Path) -> None:
+    """Write what opening an estimator takes beside its weights."""
     publish_json(folder / FACTS_FILE, model.facts)
+    if model.facts.config.backbone in VLA_BACKBONES:
+        model.backbone.keep(folder)
 
 
 def load_estimator(folder: Path, device: str = "cpu") -> AdvantageEstimator:
@@ -195,8 +218,10 @@ def load_estimator(folder: Path, device: str = "cpu") -> AdvantageEstimator:
     from safetensors import SafetensorError
     from safetensors.torch import load_model
 
+    folder = Path(folder)
     facts = read_estimator_facts(folder)
-    model = build_estimator(facts, seed=0)
+    model = build_estimator(facts.model_copy(update={"config": _as_kept(facts.config, folder)}), seed=0)
+    model.facts = facts
     try:
         load_model(model, str(folder / WEIGHTS_FILE), strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -269,6 +294,22 @@ def _clipped(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     return np.clip(values, -1.0, 1.0).astype(np.float32)
 
 
-def _backbone(facts: EstimatorFacts) -> Any:
+def _as_kept(config: EstimatorConfig, folder: Path) -> EstimatorConfig:
+    """The same, but with nothing fetched from elsewhere: weights and tokenizer stand in the estimator's folder."""
+    if config.backbone not in VLA_BACKBONES:
+        return config
+    from hitl_ops.models.vla_backbone import TOKENIZER_FOLDER
+
+    return config.replace(pretrained="", tokenizer=str(folder / TOKENIZER_FOLDER))
+
+
+def _backbone(facts: EstimatorFacts) -> FrameBackbone:
     config = facts.config
+    if config.backbone in VLA_BACKBONES:
+        from hitl_ops.models.vla_backbone import VlaPrefix
+
+        return VlaPrefix(config, len(facts.cameras), facts.joints, facts.task)
+    for name in ("pretrained", "tokenizer", "options"):
+        if getattr(config, name):
+            raise UserError(f"backbone '{config.backbone}' has no '{name}'", "leave it out, or take smolvla or pi05")
     return CameraNetwork(config.backbone, len(facts.cameras), facts.joints, config.features)

@@ -1,4 +1,5 @@
-"""What turns the pictures of one moment into features: networks of torchvision.
+"""What turns the pictures of one moment into features: networks of torchvision, or the prefix of a LeRobot VLA
+(:mod:`hitl_ops.models.vla_backbone`).
 
 Nothing in them depends on the other frames of a batch (groups are normalised, not batches), so that a frame has the
 same features in training and out of it, alone and among others, in one process and in several.
@@ -13,7 +14,8 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import nn
 
-BackboneName = Literal["small", "resnet18", "resnet34", "resnet50"]
+BackboneName = Literal["small", "resnet18", "resnet34", "resnet50", "smolvla", "pi05"]
+VLA_BACKBONES = ("smolvla", "pi05")
 _SMALL = ((24, 7, 4), (48, 3, 2), (64, 3, 1))
 """Channels, kernel and stride of each layer of ``small``: a wide first stride is what makes it quick on a processor."""
 _STATE_WIDTH = 64

@@ -27,6 +27,7 @@ from hitl_ops.models.advantage_estimator import (
     EstimatorFacts,
     build_estimator,
     save_estimator,
+    save_estimator_facts,
 )
 from hitl_ops.records.norm_stats import NormStats, write_norm_stats
 from hitl_ops.training.checkpoint import BY_STEP, Identity, LoopState, load_checkpoint, save_checkpoint
@@ -139,7 +140,6 @@ def train_estimator(
     if summary.finished and accelerator.is_main_process:
         with publishing(out / TRAINED) as temporary:
             temporary.mkdir()
-            model.facts = model.facts.model_copy(update={"steps": state.step})
             save_estimator(model, temporary)
         plot_loss(read_log(out / LOG), out / "plots" / "loss.png", unit="squared error of progress")
         publish_json(out / SUMMARY, summary)  # last: it says that all the rest is there
@@ -347,7 +347,8 @@ def _optimizer(model: torch.nn.Module, config: EstimatorTrainConfig) -> torch.op
 
 def _beside(model: AdvantageEstimator, step: int, folder: Path) -> None:
     """What makes a checkpoint an estimator that can be opened, and the assets that openpi's tools look for."""
-    publish_json(folder / "estimator.json", model.facts.model_copy(update={"steps": step}))
+    model.facts = model.facts.model_copy(update={"steps": step})
+    save_estimator_facts(model, folder)
     (folder / ASSETS).mkdir()
     if model.facts.joints:
         mean, std = np.asarray(model.facts.state_mean), np.asarray(model.facts.state_std)
