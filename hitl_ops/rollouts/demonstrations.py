@@ -82,9 +82,10 @@ def record_demonstrations(
     _claim(config, out)
     raw = out / RAW
     if raw.is_dir():
-        for left in repair_unfinished(raw):  # a kill left it: it is played again
-            if left.path is not None:
-                left.path.unlink()
+        repair_unfinished(raw)
+        for file in sorted(raw.glob("*.hdf5")):
+            if read_station_facts(file).status == "aborted":  # a kill left it: it is played again
+                file.unlink()
     wanted = [number for number in range(config.episodes) if not _file(raw, number).is_file()]
     done = config.episodes - len(wanted)
     progress(done, config.episodes, "starting")

@@ -82,5 +82,6 @@ def config(config_of: Configure) -> TrainConfig:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # twenty starts of a training, on a machine that may be busy
 def test_killed_at_twenty_moments(tmp_path: Path, samples_file: Write, config_of: Configure) -> None:
     kill_and_resume(20, tmp_path, samples_file(), config(config_of))
