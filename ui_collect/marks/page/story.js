@@ -43,6 +43,10 @@ export function reached(marks, frame, stage, length, stages) {
     const instead = ordered([...others.filter((other) => other !== moved), mark]);
     if (problem(instead, length, stages) === null) return { marks: instead };
   }
+  const here = marks.find((other) => other.frame === frame);
+  if (here !== undefined) {
+    return { problem: `Stage ${here.stage} is marked at frame ${frame} already. Go on a frame, or remove that mark.` };
+  }
   return { problem: why };
 }
 

@@ -52,6 +52,8 @@ export class Timeline {
     pen.fillStyle = colour("--line");
     for (let stage = 0; stage <= stages; stage += 1) pen.fillRect(EDGE, up(stage / stages), span, 1);
     this.curve(pen, corners(marks, length, stages).map(([at, progress]) => [across(at), up(progress)]), bottom);
+    pen.fillStyle = colour("--you");
+    pen.fillRect(across(frame) - 1.5, 0, 3, height);
     pen.textAlign = "center";
     for (const mark of marks) {
       const at = across(mark.frame);
@@ -63,8 +65,6 @@ export class Timeline {
       pen.fillStyle = "#ffffff";
       pen.fillText(mark.lost ? `−${mark.stage}` : String(mark.stage), at, 10.5);
     }
-    pen.fillStyle = colour("--you");
-    pen.fillRect(across(frame) - 1, 0, 2, height);
   }
 
   curve(pen, points, bottom) {
