@@ -28,17 +28,19 @@ from pydantic import Field
 from benchmarks.conversion.recordings import JOINTS, made_up_pictures
 from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.models.advantage_estimator import (
-    ABSOLUTE_ADVANTAGE,
-    ABSOLUTE_VALUE,
-    RELATIVE_ADVANTAGE,
     AdvantageEstimator,
-    EstimatorConfig,
     EstimatorFacts,
     build_estimator,
     load_estimator,
     save_estimator,
 )
-from hitl_ops.models.frame_backbones import BackboneName
+from hitl_ops.models.estimator_config import (
+    ABSOLUTE_ADVANTAGE,
+    ABSOLUTE_VALUE,
+    RELATIVE_ADVANTAGE,
+    BackboneName,
+    EstimatorConfig,
+)
 from hitl_ops.records.lerobot_dataset import EpisodeData, VideoPart, writing_dataset
 from hitl_ops.records.lerobot_layout import (
     ACTION,

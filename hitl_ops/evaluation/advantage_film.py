@@ -19,7 +19,7 @@ from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.contracts.publish import publish_bytes, publishing
 from hitl_ops.evaluation.plots import PALETTE
-from hitl_ops.models.advantage_estimator import ABSOLUTE_ADVANTAGE, ABSOLUTE_VALUE, RELATIVE_ADVANTAGE
+from hitl_ops.models.estimator_config import ABSOLUTE_ADVANTAGE, ABSOLUTE_VALUE, RELATIVE_ADVANTAGE
 from hitl_ops.records.lerobot_columns import episode_spans, read_columns
 from hitl_ops.records.lerobot_overlay import FACTS_FILE, Overlay, open_overlay, read_column
 from hitl_ops.records.lerobot_reading import EpisodeEntry, LeRobotFolder, open_lerobot

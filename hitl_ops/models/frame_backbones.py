@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-BackboneName = Literal["small", "resnet18", "resnet34", "resnet50", "smolvla", "pi05"]
-VLA_BACKBONES = ("smolvla", "pi05")
 _SMALL = ((24, 7, 4), (48, 3, 2), (64, 3, 1))
 """Channels, kernel and stride of each layer of ``small``: a wide first stride is what makes it quick on a processor."""
 _STATE_WIDTH = 64

@@ -25,7 +25,7 @@ from hitl_ops.models.action_model import (
 from hitl_ops.records.lerobot_layout import ACTION, IMAGES, STATE, DatasetInfo, camera, vector
 
 if TYPE_CHECKING:
-    from hitl_ops.models.advantage_estimator import EstimatorConfig
+    from hitl_ops.models.estimator_config import EstimatorConfig
 
 TOKENIZER_FOLDER = "tokenizer"
 _PALIGEMMA = "google/paligemma-3b-pt-224"

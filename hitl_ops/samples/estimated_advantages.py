@@ -27,6 +27,7 @@ from hitl_ops.records.lerobot_overlay import dataset_fingerprint
 from hitl_ops.records.lerobot_reading import LeRobotFolder, open_lerobot
 from hitl_ops.records.video_stream import CHUNKS_AHEAD, Clip, Pictures, StreamFigures, VideoStream
 from hitl_ops.samples.estimation_output import estimation_output
+from hitl_ops.samples.frame_encoding import FrameEncoder
 
 if TYPE_CHECKING:
     import torch
@@ -168,7 +169,7 @@ def weights_hash(estimator: Path) -> str:
 
 
 def _columns(variant: str) -> list[str]:
-    from hitl_ops.models.advantage_estimator import ABSOLUTE_ADVANTAGE, ABSOLUTE_VALUE, RELATIVE_ADVANTAGE
+    from hitl_ops.models.estimator_config import ABSOLUTE_ADVANTAGE, ABSOLUTE_VALUE, RELATIVE_ADVANTAGE
 
     return [*([RELATIVE_ADVANTAGE] if variant == "KAI0" else []), ABSOLUTE_VALUE, ABSOLUTE_ADVANTAGE]
 
@@ -306,8 +307,8 @@ def _estimated(
         chunk=_CHUNK, ahead=config.prefetch, threads=config.decode_threads, figures=figures,
     )  # fmt: skip
     open_parts: dict[int, list[torch.Tensor]] = {}
-    with stream:
-        for wanted, features in _encoded(model, stream, rows, config, device):
+    with stream, FrameEncoder(model, rows.batch, device, config.precision) as encoder:
+        for wanted, features in _encoded(encoder, stream, rows):
             if not wanted.missing:
                 continue
             span = wanted.span
@@ -318,12 +319,10 @@ def _estimated(
                 yield span, episode_advantages(model, torch.cat(parts), config.delta)
 
 
-def _encoded(
-    model: AdvantageEstimator, stream: Iterable[Pictures], rows: _Rows, config: EstimationConfig, device: str
-) -> Iterator[tuple[_Wanted, torch.Tensor]]:
+def _encoded(encoder: FrameEncoder, stream: Iterable[Pictures], rows: _Rows) -> Iterator[tuple[_Wanted, torch.Tensor]]:
     """Pieces of episodes, in order, each with the features of its frames, [n, F]; a batch goes on across episodes."""
-    batch = _Batch(model, rows.batch, device, config.precision)
-    pieces: list[tuple[_Wanted, int]] = []
+    pieces: list[_Wanted] = []
+    counts: list[int] = []
     for pictures in stream:
         wanted, taken = rows.known[pictures.episode], 0
         while taken < len(pictures):
@@ -331,73 +330,16 @@ def _encoded(
             room = rows.batch - (wanted.span.start + row) % rows.batch
             count = min(room, len(pictures) - taken)
             state = None if wanted.state is None else wanted.state[row : row + count]
-            batch.add([images[taken : taken + count] for images in pictures.cameras], state)
-            pieces.append((wanted, count))
+            encoder.add([images[taken : taken + count] for images in pictures.cameras], state)
+            pieces.append(wanted)
+            counts.append(count)
             taken += count
             if count == room:
-                yield from _divided(batch.encode(), pieces)
-                pieces = []
+                encoder.encode((pieces, counts))
+                pieces, counts = [], []
+                for (of, each), features in encoder.done():
+                    yield from zip(of, features.split(each), strict=True)
     if pieces:
-        yield from _divided(batch.encode(), pieces)
-
-
-def _divided(features: torch.Tensor, pieces: list[tuple[_Wanted, int]]) -> Iterator[tuple[_Wanted, torch.Tensor]]:
-    for (wanted, _), part in zip(pieces, features.split([count for _, count in pieces]), strict=True):
-        yield wanted, part
-
-
-class _Batch:
-    """Frames on their way into the model.
-
-    On an accelerator the next batch is filled while the last one is worked on.
-
-    Args:
-        model: the estimator.
-        size: frames at most.
-        device: where it runs.
-        precision: that it computes with.
-    """
-
-    def __init__(self, model: AdvantageEstimator, size: int, device: str, precision: str) -> None:
-        import torch
-
-        facts, self._model, self._device, self._precision = model.facts, model, device, precision
-        side = facts.config.image_size
-        self._shape = (size, len(facts.cameras), side, side, 3)
-        self._pictures, self._states, self._copied = [], [], []
-        for _ in range(1 if device == "cpu" else 2):
-            self._pictures.append(torch.empty(self._shape, dtype=torch.uint8, pin_memory=device != "cpu"))
-            self._states.append(torch.empty((size, facts.joints), pin_memory=device != "cpu"))
-            self._copied.append(None if device == "cpu" else torch.cuda.Event())
-        self._turn = self._filled = 0
-
-    def add(self, cameras: Sequence[npt.NDArray[np.uint8]], state: npt.NDArray[np.float32] | None) -> None:
-        """Take in frames: [n, side, side, 3] of each camera, and their state [n, joints]."""
-        copied = self._copied[self._turn]
-        if not self._filled and copied is not None:
-            copied.synchronize()
-        until = self._filled + len(cameras[0])
-        pictures = self._pictures[self._turn].numpy()
-        for number, images in enumerate(cameras):
-            pictures[self._filled : until, number] = images
-        if state is not None:
-            self._states[self._turn].numpy()[self._filled : until] = state
-        self._filled = until
-
-    def encode(self) -> torch.Tensor:
-        """The features of what was taken in, [n, F] float32; the batch is empty again."""
-        import torch
-
-        turn, count = self._turn, self._filled
-        self._turn, self._filled = (turn + 1) % len(self._pictures), 0
-        with torch.inference_mode():
-            pictures = self._pictures[turn][:count].to(self._device, non_blocking=True)
-            state = self._states[turn][:count].to(self._device, non_blocking=True)
-            copied = self._copied[turn]
-            if copied is not None:
-                copied.record()
-            half = torch.autocast(self._device, torch.bfloat16, enabled=self._precision == "bfloat16")
-            with half:
-                # Channels stand last, as FFmpeg leaves them: a view, nothing is moved.
-                features = self._model.encode(pictures.permute(0, 1, 4, 2, 3), state if state.shape[1] else None)
-        return features.float()
+        encoder.encode((pieces, counts))
+    for (of, each), features in encoder.done(everything=True):
+        yield from zip(of, features.split(each), strict=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hitl_ops.contracts.config import StrictConfig
-from hitl_ops.models.advantage_estimator import DELTA, EstimatorConfig
+from hitl_ops.models.estimator_config import DELTA, EstimatorConfig
 from hitl_ops.training.train_config import flat
 
 # These decide how often something is written or shown and how fast it goes, never what the weights become.

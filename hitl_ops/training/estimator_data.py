@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from hitl_ops.contracts.advantage_prompt import split_advantage
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.models.advantage_estimator import EstimatorConfig
+from hitl_ops.models.estimator_config import EstimatorConfig
 from hitl_ops.records.lerobot_columns import episode_spans, frame_named
 from hitl_ops.records.lerobot_layout import IMAGES, INFO_PATH, STATE, numpy_column
 from hitl_ops.records.lerobot_overlay import COLUMNS_FILE, open_overlay, read_column

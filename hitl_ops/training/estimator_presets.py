@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hitl_ops.models.advantage_estimator import EstimatorConfig
+from hitl_ops.models.estimator_config import EstimatorConfig
 from hitl_ops.training.estimator_config import EstimatorTrainConfig
 
 PI05_BASE = "lerobot/pi05_base"

@@ -13,13 +13,13 @@ import torch
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.models.advantage_estimator import (
     AdvantageEstimator,
-    EstimatorConfig,
     EstimatorFacts,
     build_estimator,
     episode_advantages,
     load_estimator,
     save_estimator,
 )
+from hitl_ops.models.estimator_config import EstimatorConfig
 
 SIZE, JOINTS = 32, 3
 

@@ -18,13 +18,8 @@ import pytest
 import torch
 
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.models.advantage_estimator import (
-    EstimatorConfig,
-    EstimatorFacts,
-    build_estimator,
-    load_estimator,
-    save_estimator,
-)
+from hitl_ops.models.advantage_estimator import EstimatorFacts, build_estimator, load_estimator, save_estimator
+from hitl_ops.models.estimator_config import EstimatorConfig
 from hitl_ops.records.lerobot_layout import STATE, arrow_column
 from hitl_ops.records.lerobot_overlay import open_overlay
 from hitl_ops.records.lerobot_reading import LeRobotFolder, check_dataset, open_lerobot

@@ -21,7 +21,8 @@ from hitl_ops.records.station_episode import StationEpisodeWriter
 from hitl_ops.samples.station_dataset import StationDatasetConfig, build_station_dataset
 from hitl_ops.training.action_config import ActionTrainConfig
 from hitl_ops.training.action_data import advantage_weights, drawn_batches, read_robot_frames
-from hitl_ops.training.advantage_policies import AdvantagePoliciesConfig, train_advantage_policies, variant_training
+from hitl_ops.training.advantage_config import AdvantagePoliciesConfig, variant_training
+from hitl_ops.training.advantage_policies import train_advantage_policies
 from hitl_ops.training.publish_robot_policy import publish_robot_policy
 from tests.support.station_recordings import TASK, robot
 
