@@ -43,6 +43,7 @@ from flywheel.samples import samples
 from flywheel.serve import serve
 from flywheel.station import station
 from flywheel.train import train
+from flywheel.train_estimator import train_estimator
 from flywheel.up import up
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.serving.child_process import end_with_starter
@@ -81,6 +82,7 @@ app.command()(convert)
 app.command()(label_advantage)
 app.command("mark-progress")(mark_progress)
 app.command()(progress)
+app.command()(train_estimator)
 app.command()(estimate_advantage)
 app.command()(collect)
 app.command()(iterate)

@@ -31,7 +31,9 @@ class EstimatorConfig(StrictConfig):
     )
     image_size: int = Field(default=64, ge=16, le=1024, description="rows and columns that pictures are shrunk to")
     use_state: bool = Field(default=True, description="whether it also looks at the joints")
-    features: int = Field(default=128, ge=1, description="features of one moment")
+    features: int = Field(
+        default=128, ge=1, description="features of one moment; smolvla and pi05 have their own number"
+    )
     hidden: int = Field(default=256, ge=1, description="width of the value head's layers")
     pretrained: str = Field(
         default="", description="smolvla and pi05: Hugging Face id or folder of the weights; empty: from scratch"

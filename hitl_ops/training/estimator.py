@@ -35,6 +35,7 @@ from hitl_ops.training.estimator_batches import StepBatch, StepPlan, StepShares,
 from hitl_ops.training.estimator_config import EstimatorTrainConfig
 from hitl_ops.training.estimator_data import EstimatorFrames, read_estimator_frames, validation_slots
 from hitl_ops.training.estimator_pictures import DecodedPictures, KeptPictures, PictureSource, keep_pictures
+from hitl_ops.training.estimator_report import REPORT, report_estimator
 from hitl_ops.training.loop import open_accelerator
 from hitl_ops.training.optimization import learning_rate_at
 from hitl_ops.training.sample_reader import split_episodes
@@ -66,6 +67,8 @@ class EstimatorSummary(BaseModel):
     left_out: int = Field(description="episodes of a single frame, which has no other to be compared with")
     train_loss: float | None
     validation_loss: float | None
+    advantage_pearson: float | None = Field(description="correlation with the truth on episodes kept aside, at the end")
+    value_pearson: float | None
     seconds: float = Field(description="time spent in steps, over all runs")
     frames_per_second: float = Field(description="frames encoded and learned from, all cameras of a moment being one")
     parameters: int
@@ -130,6 +133,8 @@ def train_estimator(
         left_out=left_out,
         train_loss=state.train_loss,
         validation_loss=state.validation_loss,
+        advantage_pearson=None,
+        value_pearson=None,
         seconds=round(state.seconds, 3),
         frames_per_second=round(state.samples / max(state.seconds, 1e-9), 1),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -141,13 +146,32 @@ def train_estimator(
         with publishing(out / TRAINED) as temporary:
             temporary.mkdir()
             save_estimator(model, temporary)
+        summary = summary.model_copy(update=_reported(model.eval(), config, frames, source, validation, out))
         plot_loss(read_log(out / LOG), out / "plots" / "loss.png", unit="squared error of progress")
         publish_json(out / SUMMARY, summary)  # last: it says that all the rest is there
         if tracker is not None:
-            for name in (SUMMARY, LOG, "plots"):
+            for name in (SUMMARY, LOG, "plots", *([REPORT] if validation else [])):
                 tracker.log_artifact(out / name)
     accelerator.wait_for_everyone()
     return summary
+
+
+def _reported(
+    model: AdvantageEstimator,
+    config: EstimatorTrainConfig,
+    frames: EstimatorFrames,
+    source: PictureSource,
+    validation: Sequence[int],
+    out: Path,
+) -> dict[str, float | None]:
+    """Report on episodes kept aside, where there are any; returns what the summary says of it."""
+    if not validation:
+        return {}
+    places = np.linspace(0, len(validation) - 1, min(len(validation), config.report_episodes)).astype(np.int64)
+    batch = max(1, config.episodes_per_batch * config.frames_per_episode)
+    chosen = [validation[place] for place in places]
+    report = report_estimator(model, frames, source, chosen, config.delta, out, batch=batch)
+    return {"advantage_pearson": report.advantage.pearson, "value_pearson": report.value.pearson}
 
 
 def _finished(out: Path, config: EstimatorTrainConfig, data_hash: str) -> EstimatorSummary | None:

@@ -11,7 +11,9 @@ from hitl_ops.models.estimator_config import DELTA, EstimatorConfig
 from hitl_ops.training.train_config import flat
 
 # These decide how often something is written or shown and how fast it goes, never what the weights become.
-_WITHOUT_EFFECT = frozenset({"save_interval", "keep_period", "log_every", "workers", "cache", "delta"})
+_WITHOUT_EFFECT = frozenset(
+    {"save_interval", "keep_period", "log_every", "workers", "cache", "delta", "report_episodes"}
+)
 
 
 class EstimatorTrainConfig(StrictConfig):
@@ -70,6 +72,9 @@ class EstimatorTrainConfig(StrictConfig):
         default=16, ge=2, description="frames of each of them, evenly spaced, at the looks during the training"
     )
     delta: int = Field(default=DELTA, ge=1, description="frames that the advantages of the last report look ahead")
+    report_episodes: int = Field(
+        default=64, ge=1, description="episodes kept aside that the last report estimates in full, at most"
+    )
     eval_every: int = Field(default=200, ge=1, description="steps between two looks at the validation loss")
     save_interval: int = Field(default=500, ge=1, description="steps between two checkpoints")
     keep_period: int = Field(
