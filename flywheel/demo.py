@@ -63,6 +63,10 @@ def demo(
     real policy server and the real client, its episodes are judged by the simulator's truth, and the policy learns
     from that, epoch by epoch; beside the last one a control that was told nothing.
 
+    --program advantage: the progress of some episodes is marked, an estimator learns to see it, says it of more that
+    nobody marked, and a policy is told of each frame how good it was; beside it plain cloning, cloning of good frames
+    alone, and advantage-weighted regression, three trainings of each.
+
     Works through Dagster on the instance that `flywheel up` shows. A demo that was cut short goes on where it stopped.
     """
     from rich.console import Console
@@ -77,6 +81,8 @@ def demo(
     started = time.monotonic()
     if program is Program.station:
         return _station(root, preset or "laptop", world, overrides, 2 if iterations is None else iterations, fresh)
+    if world is None and program is Program.advantage:
+        return _advantage(root, preset or "laptop", overrides, iterations, fresh)
     iterations = iterations or 0
     if world is not None:
         raise UserError("--world is for stations", "add --program station")
@@ -119,6 +125,23 @@ def _station(
     console, errors = Console(), Console(stderr=True)
     errors.print(f"[bold]station program[/], preset {preset}, {iterations} epochs, in {store.root}")
     return demo_station(store, preset, world or "", overrides, iterations, console, errors)
+
+
+def _advantage(root: Path | None, preset: str, overrides: list[str], iterations: int | None, fresh: bool) -> int:
+    from rich.console import Console
+
+    from flywheel.demo_advantage import demo_advantage
+    from hitl_ops.contracts.errors import UserError
+    from hitl_ops.contracts.store import Store
+
+    if iterations:
+        raise UserError("the advantage program has no further iterations here", "leave --iterations out")
+    store = Store.at(root) if root else Store.from_environment()
+    if fresh:
+        _forget(store, Program.advantage, 0)
+    console, errors = Console(), Console(stderr=True)
+    errors.print(f"[bold]advantage program[/], preset {preset}, in {store.root}")
+    return demo_advantage(store, preset, overrides, console, errors)
 
 
 def _forget(store: Store, program: str, iterations: int) -> None:

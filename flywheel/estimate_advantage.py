@@ -92,6 +92,6 @@ def _print_summary(summary: EstimationSummary) -> None:
     table.add_row("frames", str(summary.frames))
     if summary.frames_per_second is not None:
         table.add_row("speed", f"{summary.frames_per_second:,.0f} frames/s")
-    if summary.waited_share is not None:
-        table.add_row("model waited", f"{summary.waited_share:.0%} of the time for pictures")
+    if summary.idle_share is not None:
+        table.add_row("model idle", f"{summary.idle_share:.0%} of the time")
     Console().print(table)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flywheel.configuration import ConfigOption, PresetOption, SetOption
-from flywheel.programs import Program, ProgramOption
+from flywheel.programs import Program, ProgramOption, check_program
 
 if TYPE_CHECKING:
     from hitl_ops.evaluation.intervals import Interval
@@ -39,6 +39,7 @@ def evaluate(
 
     The policy named `teacher` is the one the others are compared with; `--set reference=NAME` takes another.
     """
+    check_program("evaluate", program, Program.planner, Program.station)
     if program is Program.station:
         return _evaluate_robots(policies, out, preset, config, overrides)
     from flywheel.configuration import resolve_config, sections

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flywheel.configuration import SetOption
-from flywheel.programs import Program, ProgramOption
+from flywheel.programs import Program, ProgramOption, check_program
 
 
 def iterate(
@@ -54,6 +54,7 @@ def iterate(
     from hitl_ops.contracts.store import Store, iteration_key
     from hitl_ops.evaluation.gate import read_gate
 
+    check_program("iterate", program, Program.planner, Program.station)
     if program is Program.station:
         return _station_epoch(root, iteration, scripted, preset, world or "", overrides)
     chosen = chosen_preset(preset, overrides)

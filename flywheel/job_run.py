@@ -41,6 +41,11 @@ def station_scale(preset: str, overrides: Sequence[str], world: str = "") -> Sca
     return Scale("station", "station_preset", {"name": preset, "world": world, "overrides": list(overrides)})
 
 
+def advantage_scale(preset: str, overrides: Sequence[str]) -> Scale:
+    """A scale of the advantage program."""
+    return Scale("advantage", "advantage_preset", {"name": preset, "overrides": list(overrides)})
+
+
 def run_job(
     job: str,
     partition: str,

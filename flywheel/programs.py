@@ -13,6 +13,22 @@ class Program(enum.StrEnum):
 
     planner = "planner"
     station = "station"
+    advantage = "advantage"
 
 
 ProgramOption = Annotated[Program, typer.Option(help="Which loop is meant.")]
+
+
+def check_program(verb: str, program: Program, *known: Program) -> None:
+    """Refuse a program that a verb has nothing to do with.
+
+    Raises:
+        UserError: the program is none of ``known``.
+    """
+    from hitl_ops.contracts.errors import UserError
+
+    if program not in known:
+        raise UserError(
+            f"`flywheel {verb}` does not know the {program} program",
+            f"choose one of {', '.join(known)}; `flywheel demo --program {program}` runs all of it",
+        )

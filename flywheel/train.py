@@ -45,11 +45,26 @@ def train(
     ] = None,
     tag: Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="Tag of the MLflow run. Repeatable.")] = [],  # noqa: B006  # Typer makes a new list for every call
     program: ProgramOption = Program.planner,
+    overlay: Annotated[
+        list[Path],
+        typer.Option(help="For a robot: folder with columns laid over the data set, such as labels. Repeatable."),
+    ] = [],  # noqa: B006  # Typer makes a new list for every call
 ) -> None:
     """Fine-tune a planner on samples, with an adapter or in full; or train a robot's policy (--program station).
 
+    --program advantage: a policy that is told of each frame how good it was (AWBC), and what it is compared with:
+    plain cloning, cloning of good frames alone, advantage-weighted regression, with several seeds each.
+
     The same command run again goes on from the last checkpoint, or says that the training has come to its end.
     """
+    from hitl_ops.contracts.errors import UserError
+
+    if program is Program.advantage:
+        from flywheel.train_advantage import train_advantage
+
+        if base is not None or processes > 1 or merge:
+            raise UserError("--base, --processes and --merge are not for --program advantage", "leave them out")
+        return train_advantage(samples, overlay, out, max_steps, preset, config, overrides)
     if program is Program.station:
         from flywheel.train_robot import RobotTraining, train_robot
 
@@ -57,14 +72,15 @@ def train(
         where, tags = experiment or program, _tags(tag)
         return train_robot(
             RobotTraining(
-                samples, out, start, max_steps, preset, config, overrides, processes, merge, track, where, tags
+                samples, overlay, out, start, max_steps, preset, config, overrides, processes, merge, track, where, tags
             )
         )
+    if overlay:
+        raise UserError("--overlay is for a robot's data set", "add --program station or advantage")
     from flywheel.configuration import resolve_config, sections
     from flywheel.pipes_report import both, reporting
     from flywheel.processes import is_first, is_joined, run_joined
     from flywheel.progress_bar import progress_bar
-    from hitl_ops.contracts.errors import UserError
     from hitl_ops.training.train_config import TrainConfig
 
     starts_others = processes > 1 and not is_joined()

@@ -22,6 +22,7 @@ class RobotTraining:
 
     Attributes:
         dataset: folder of the data set.
+        overlays: folders with columns laid over it.
         out: folder of this training alone.
         base: folder of a policy to go on from; None: the first weights.
         steps: optimizer steps, in place of the configuration's.
@@ -36,6 +37,7 @@ class RobotTraining:
     """
 
     dataset: Path
+    overlays: list[Path]
     out: Path
     base: Path | None
     steps: int | None
@@ -118,6 +120,7 @@ def _tracked(
             progress,
             tracker,
             start=None if asked.base is None else weights_of(asked.base),
+            overlays=asked.overlays,
         )
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import dagster as dg
 
+from hitl_assets.advantage_jobs import ADVANTAGE_ASSETS, advantage_iteration_0
 from hitl_assets.planner_checks import PLANNER_CHECKS
 from hitl_assets.planner_jobs import PLANNER_ASSETS, planner_collection, planner_iteration_0, planner_refinement
 from hitl_assets.planner_learning_checks import LEARNING_CHECKS
 from hitl_assets.planner_session_checks import SESSION_CHECKS
-from hitl_assets.preset_choice import PresetChoice, StationPresetChoice
+from hitl_assets.preset_choice import AdvantagePresetChoice, PresetChoice, StationPresetChoice
 from hitl_assets.station_checks import STATION_CHECKS
 from hitl_assets.station_jobs import STATION_ASSETS, station_control, station_iteration_0, station_refinement
 from resources.launcher import LocalLauncher
@@ -39,11 +40,12 @@ def build_defs(
         loggers: where runs may write their log besides Dagster's own, by name.
     """
     return dg.Definitions(
-        assets=[*PLANNER_ASSETS, *STATION_ASSETS],
+        assets=[*PLANNER_ASSETS, *STATION_ASSETS, *ADVANTAGE_ASSETS],
         asset_checks=[*PLANNER_CHECKS, *SESSION_CHECKS, *LEARNING_CHECKS, *STATION_CHECKS],
         jobs=[
             *(planner_iteration_0, planner_collection, planner_refinement),
             *(station_iteration_0, station_refinement, station_control),
+            advantage_iteration_0,
         ],
         sensors=[
             *(finished_collection, finished_annotation, next_iteration, label_changes),
@@ -52,6 +54,7 @@ def build_defs(
         resources={
             "preset": PresetChoice.from_environment(),
             "station_preset": StationPresetChoice.from_environment(),
+            "advantage_preset": AdvantagePresetChoice.from_environment(),
             "store": StoreResource(),
             "launcher": LocalLauncher(),
             "tracker": TrackerResource(),

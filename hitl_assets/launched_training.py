@@ -32,7 +32,8 @@ class Lesson:
         config: what it is told.
         made_from: everything that decides the weights, as plain data.
         processes: that train together.
-        arguments: further words for ``flywheel train``.
+        arguments: further words for the command.
+        verb: the command of ``flywheel`` that trains.
     """
 
     samples: Path
@@ -41,6 +42,7 @@ class Lesson:
     made_from: Mapping[str, Any]
     processes: int = 1
     arguments: Sequence[str] = field(default=())
+    verb: str = "train"
 
 
 def launch_training(
@@ -65,7 +67,7 @@ def launch_training(
     return launcher.launch(
         context,
         [
-            "train",
+            lesson.verb,
             *("--samples", str(lesson.samples), "--out", str(lesson.out)),
             *("--config", str(lesson.out / "config.yaml")),
             *tracker.arguments(iteration.program, context.partition_key, context.run.run_id),

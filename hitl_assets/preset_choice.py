@@ -6,6 +6,12 @@ from typing import Self
 import dagster as dg
 from pydantic import Field
 
+from hitl_assets.advantage_presets import (
+    ADVANTAGE_PRESETS,
+    AdvantagePreset,
+    AdvantagePresetName,
+    chosen_advantage_preset,
+)
 from hitl_assets.mistakes import mistakes_named
 from hitl_assets.presets import PRESETS, PlannerPreset, PresetName, chosen_preset, collection_target
 from hitl_assets.station_presets import (
@@ -108,6 +114,45 @@ class StationPresetChoice(dg.ConfigurableResource):
         """
         with mistakes_named():
             return chosen_station_preset(self.name, self.overrides, self.world)
+
+
+class AdvantagePresetChoice(dg.ConfigurableResource):
+    """The same for the advantage program; in the launchpad it is called ``advantage_preset``."""
+
+    name: AdvantagePresetName = Field(
+        default="laptop",
+        description="laptop: 2 cores, no GPU, minutes; paper: pi05 at kai0's scale; tiny_ci: seconds, learns nothing",
+    )
+    overrides: list[str] = Field(
+        default=[], description="`section.key=value` laid over the preset; an unknown key is an error"
+    )
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """What a run works at that is told nothing.
+
+        ``FLYWHEEL_ADVANTAGE_PRESET`` names the preset, ``FLYWHEEL_ADVANTAGE_OVERRIDES`` what is to be laid over it,
+        ``section.key=value`` between blanks.
+
+        Raises:
+            UserError: a variable holds something else.
+        """
+        name = _one_of("FLYWHEEL_ADVANTAGE_PRESET", tuple(ADVANTAGE_PRESETS), "laptop")
+        overrides = os.environ.get("FLYWHEEL_ADVANTAGE_OVERRIDES", "").split()
+        try:
+            chosen_advantage_preset(name, overrides)
+        except UserError as error:
+            raise UserError(f"FLYWHEEL_ADVANTAGE_OVERRIDES: {error.what}", error.remedy) from None
+        return cls(name=name, overrides=overrides)
+
+    def resolve(self) -> AdvantagePreset:
+        """The configuration.
+
+        Raises:
+            dagster.Failure: an override is malformed, or its key or value is not accepted.
+        """
+        with mistakes_named():
+            return chosen_advantage_preset(self.name, self.overrides)
 
 
 def _one_of[NameT: str](variable: str, known: tuple[NameT, ...], usual: NameT) -> NameT:
