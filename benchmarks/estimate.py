@@ -98,7 +98,7 @@ def bench(settings: Settings | None = None) -> list[dict[str, Any]]:
             "reused": lambda out: waited.append(_one_thread(estimator, dataset, settings, out, _each_once)) or None,
         }
         rates: dict[str, list[float]] = {name: [] for name in contenders}
-        shares: dict[str, list[float]] = {name: [] for name in ("decoding", "ours waits", "pairs", "reused")}
+        shares: dict[str, list[float]] = {name: [] for name in ("decoding", "idle", "pairs", "reused")}
         frames, worst = settings.episodes * settings.frames, 0.0
         for number in range(-1, settings.rounds):  # once before it counts: libraries are loaded, files are in the cache
             for name, run in contenders.items():
@@ -110,7 +110,7 @@ def bench(settings: Settings | None = None) -> list[dict[str, Any]]:
                     rates[name].append(frames / took)
                     if name == "ours":
                         shares["decoding"].append(told[-1].decode_s / spent)
-                        shares["ours waits"].append(told[-1].waited_share or 0.0)
+                        shares["idle"].append(told[-1].idle_share or 0.0)
                     else:
                         shares[name].append(waited[-1] / took)
                 if name != "ours":
@@ -127,12 +127,8 @@ def bench(settings: Settings | None = None) -> list[dict[str, Any]]:
         _row(f"frames per second end to end, {looked}", "1/s", speed["ours"], speed["pairs"], pairs, RATIO),
         _row(f"frames per second end to end, {looked}", "1/s", speed["ours"], speed["reused"], once, None),
         _row("share of processor time spent on decoding", "", share["decoding"], None, None, None),
-        _row(
-            f"share of time in which the {idle} has no pictures", "", share["ours waits"], share["pairs"], pairs, None
-        ),
-        _row(
-            f"share of time in which the {idle} has no pictures", "", share["ours waits"], share["reused"], once, None
-        ),
+        _row(f"share of time in which the {idle} is idle", "", share["idle"], share["pairs"], pairs, None),
+        _row(f"share of time in which the {idle} is idle", "", share["idle"], share["reused"], once, None),
         {
             "metric": "largest difference to what the references say",
             "unit": "",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -70,7 +70,7 @@ class EstimationSummary(BaseModel):
     estimated_now: int = Field(default=0, description="episodes that were not there before")
     frames_per_second: float | None = Field(default=None, description="of those; None where nothing was left to do")
     decode_s: float = Field(default=0.0, description="processor seconds that decoding took")
-    waited_share: float | None = Field(default=None, description="share of the time in which the model had no pictures")
+    idle_share: float | None = Field(default=None, description="share of the time in which nothing was being encoded")
     most_held: int = Field(default=0, description="the most decoded pictures that waited at once")
 
 
@@ -133,8 +133,8 @@ def estimate_advantages(
         progress(done, summary.frames, "starting")
         rows = _Rows(folder, spans, moments, missing, config.batch_size, facts.joints)
         began = time.perf_counter()
-        figures = StreamFigures()
-        for span, said in _estimated(model, rows, config, device, figures):
+        costs = _Costs()
+        for span, said in _estimated(model, rows, config, device, costs):
             _check_numbers(span, said)
             output.write(span, said)
             done += span.length
@@ -144,8 +144,8 @@ def estimate_advantages(
         output.finish()
     if todo:
         summary.frames_per_second = todo / took
-        summary.waited_share = min(1.0, figures.waited_s / took)
-        summary.decode_s, summary.most_held = figures.decode_s, figures.most_held
+        summary.idle_share = max(0.0, 1 - costs.busy_s / took)
+        summary.decode_s, summary.most_held = costs.stream.decode_s, costs.stream.most_held
     return summary
 
 
@@ -209,6 +209,19 @@ def _check_numbers(span: EpisodeSpan, said: dict[str, npt.NDArray[np.float32]]) 
                 f"the estimator says {values[frame]} as '{name}' of '{span.data}', episode {span.index}, frame {frame}",
                 "train it again, or estimate with precision=float32",
             )
+
+
+@dataclass(slots=True)
+class _Costs:
+    """What estimating took.
+
+    Attributes:
+        stream: what decoding took.
+        busy_s: seconds in which something was being encoded.
+    """
+
+    stream: StreamFigures = field(default_factory=StreamFigures)
+    busy_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +307,7 @@ class _Rows:
 
 
 def _estimated(
-    model: AdvantageEstimator, rows: _Rows, config: EstimationConfig, device: str, figures: StreamFigures
+    model: AdvantageEstimator, rows: _Rows, config: EstimationConfig, device: str, costs: _Costs
 ) -> Iterator[tuple[EpisodeSpan, dict[str, npt.NDArray[np.float32]]]]:
     """Each episode that is missing, with its columns."""
     import torch
@@ -304,7 +317,7 @@ def _estimated(
     cameras, side = model.facts.cameras, model.facts.config.image_size
     stream = VideoStream(
         rows.clips(), cameras, (side, side), rows.folder.info.fps,
-        chunk=_CHUNK, ahead=config.prefetch, threads=config.decode_threads, figures=figures,
+        chunk=_CHUNK, ahead=config.prefetch, threads=config.decode_threads, figures=costs.stream,
     )  # fmt: skip
     open_parts: dict[int, list[torch.Tensor]] = {}
     with stream, FrameEncoder(model, rows.batch, device, config.precision) as encoder:
@@ -317,6 +330,7 @@ def _estimated(
             if sum(len(part) for part in parts) == span.length:
                 del open_parts[span.index], rows.known[span.index]
                 yield span, episode_advantages(model, torch.cat(parts), config.delta)
+        costs.busy_s = encoder.busy_s
 
 
 def _encoded(encoder: FrameEncoder, stream: Iterable[Pictures], rows: _Rows) -> Iterator[tuple[_Wanted, torch.Tensor]]:
