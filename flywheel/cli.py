@@ -36,6 +36,7 @@ from flywheel.people import people
 from flywheel.processes import is_first, is_joined, leave, leave_after_the_first
 from flywheel.progress import progress
 from flywheel.promote import promote
+from flywheel.propose_verdicts import propose_verdicts
 from flywheel.replay import replay
 from flywheel.rollback import rollback
 from flywheel.rollout import rollout
@@ -84,6 +85,7 @@ app.command("mark-progress")(mark_progress)
 app.command()(progress)
 app.command()(train_estimator)
 app.command()(estimate_advantage)
+app.command()(propose_verdicts)
 app.command()(collect)
 app.command()(iterate)
 app.command()(annotate)

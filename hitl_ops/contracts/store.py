@@ -41,6 +41,10 @@ class IterationPaths:
         """Logs of people acting."""
         return self.base / "sessions"
 
+    def proposals(self, task: str) -> Path:
+        """What an estimator proposes of the episodes stations sent of a task, and their advantages."""
+        return self.sessions / "proposals" / task
+
     @property
     def samples(self) -> Path:
         """Training samples and their data card."""
@@ -132,6 +136,10 @@ class Store:
     def station_incoming(self) -> Path:
         """Where stations' episodes come in, by upload or rsync: ``<task>/epoch_<n>/raw``, manifests beside ``raw``."""
         return self.root / "station" / "incoming"
+
+    def proposal_dataset(self, task: str, epoch: int) -> Path:
+        """An epoch's recordings as an estimator reads them; safe to delete."""
+        return self.cache / "station" / "proposals" / task / f"epoch_{epoch}"
 
     @property
     def episodes(self) -> Path:

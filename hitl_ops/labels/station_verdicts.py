@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 if TYPE_CHECKING:
     from hitl_ops.labels.label_log import LabelLog
@@ -21,8 +21,23 @@ if TYPE_CHECKING:
 PROGRAM = "station"
 SaidOfEpisode = Literal["good", "bad", "exclude", "withdrawn"]
 """``exclude``: not to be trained on; ``withdrawn``: what the station said counts again."""
+ProposedWord = Literal["good", "bad", "unsure"]
+"""What an estimator proposes; nobody's verdict until a person says so."""
 _PREFIX = "station/"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+class ShownProposal(BaseModel):
+    """What an estimator proposed, as the person saw it who then said something."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    said: ProposedWord
+    score: float = Field(ge=0, le=1, allow_inf_nan=False, description="how good the estimator finds it")
+    estimator: str = Field(pattern="^[0-9a-f]{64}$", description="hash of its weights")
+    confirmed: bool = Field(
+        default=False, description="whether the person confirmed it as it was, rather than saying a word of their own"
+    )
 
 
 class EpisodeVerdict(BaseModel):
@@ -33,6 +48,13 @@ class EpisodeVerdict(BaseModel):
     origin: Literal["verdicts"] = "verdicts"
     episode_id: str = Field(min_length=1, max_length=1000, description="the recording's own id")
     said: SaidOfEpisode
+    proposal: ShownProposal | None = Field(default=None, description="what was proposed; None: no proposal was shown")
+
+    @model_validator(mode="after")
+    def _confirms_what_was_proposed(self) -> Self:
+        if self.proposal is not None and self.proposal.confirmed and self.proposal.said != self.said:
+            raise ValueError("what is confirmed is what was proposed")
+        return self
 
 
 class StationVerdicts(NamedTuple):
