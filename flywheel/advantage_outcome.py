@@ -10,12 +10,11 @@ from pydantic import BaseModel, Field
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.store import Store, iteration_key
 from hitl_ops.evaluation.intervals import Interval, PairedDifference
+from hitl_ops.training.estimator_report import Agreement
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
-    import numpy.typing as npt
     from rich.console import Console
 
     from hitl_assets.advantage_iterations import AdvantagePaths
@@ -42,10 +41,9 @@ class EstimatorOutcome(BaseModel):
 
     episodes: int = Field(description="new episodes, none of which the estimator was trained on")
     source: str = Field(description="the estimated advantage that labels are made of")
-    correlation_advantage: float = Field(description="Pearson's, of that one with the true advantage, over all frames")
-    correlation_absolute: float = Field(description="the same of the difference of two values")
-    correlation_value: float = Field(description="Pearson's, of estimated value with true progress")
-    rank_correlation_advantage: float = Field(description="Spearman's, of that advantage with the true one")
+    advantage: Agreement = Field(description="of that one with the true advantage, over all frames")
+    absolute_advantage: Agreement = Field(description="the same of the difference of two values")
+    value: Agreement = Field(description="of the estimated value with true progress")
 
 
 class AdvantageOutcome(BaseModel):
@@ -99,7 +97,6 @@ def outcome_of(store: Store, chosen: AdvantagePreset) -> AdvantageOutcome:
 def _estimator(chosen: AdvantagePreset, paths: AdvantagePaths) -> EstimatorOutcome | None:
     """Compare what was estimated of the new episodes with the truth, which only a simulator knows."""
     import numpy as np
-    from scipy.stats import spearmanr
 
     from hitl_assets.advantage_data import new_dataset
     from hitl_ops.experts.scripted_marker import ScriptedMarkerConfig, mark_dataset
@@ -108,6 +105,7 @@ def _estimator(chosen: AdvantagePreset, paths: AdvantagePaths) -> EstimatorOutco
     from hitl_ops.records.lerobot_overlay import open_overlay
     from hitl_ops.records.lerobot_reading import open_lerobot
     from hitl_ops.samples.progress_rules import marks_progress
+    from hitl_ops.training.estimator_report import agreement, true_advantage
 
     if chosen.recordings.new.world != "bimanual":
         return None
@@ -120,30 +118,17 @@ def _estimator(chosen: AdvantagePreset, paths: AdvantagePaths) -> EstimatorOutco
     for span in episode_spans(folder):
         true = marks_progress(marks[span.index], span.length, len(marker.stages))
         progress.append(true)
-        advantage.append(_true_advantage(true, chosen.estimation.delta))
+        advantage.append(true_advantage(true, chosen.estimation.delta))
     said = open_overlay(paths.estimated, folder)
     source = chosen.estimated_labels.column
-    estimated, value = said.column(source), said.column(ABSOLUTE_VALUE)
-    true_progress, true_advantage = np.concatenate(progress), np.concatenate(advantage)
+    truth, brought = np.concatenate(progress), np.concatenate(advantage)
     return EstimatorOutcome(
         episodes=folder.info.total_episodes,
         source=source,
-        correlation_advantage=float(np.corrcoef(estimated, true_advantage)[0, 1]),
-        correlation_absolute=float(np.corrcoef(said.column(ABSOLUTE_ADVANTAGE), true_advantage)[0, 1]),
-        correlation_value=float(np.corrcoef(value, true_progress)[0, 1]),
-        rank_correlation_advantage=float(spearmanr(estimated.ravel(), true_advantage.ravel()).statistic),
+        advantage=agreement(said.column(source), brought),
+        absolute_advantage=agreement(said.column(ABSOLUTE_ADVANTAGE), brought),
+        value=agreement(said.column(ABSOLUTE_VALUE), truth),
     )
-
-
-def _true_advantage(progress: npt.NDArray[np.float32], delta: int) -> npt.NDArray[np.float64]:
-    """The advantage an estimator is to say: progress brought within ``delta`` frames, scaled where fewer are left."""
-    import numpy as np
-
-    number = np.arange(len(progress))
-    ahead = np.minimum(number + delta, len(progress) - 1)
-    scale = np.where(ahead > number, delta / np.maximum(ahead - number, 1), 0.0)
-    brought: npt.NDArray[np.float64] = np.clip((progress[ahead] - progress).astype(np.float64) * scale, -1.0, 1.0)
-    return brought
 
 
 def _variants(chosen: AdvantagePreset, scores: Mapping[str, Mapping[str, EpisodeScore]]) -> list[VariantOutcome]:
@@ -206,10 +191,14 @@ def print_outcome(console: Console, outcome: AdvantageOutcome, store: Store, sec
     succeed = "" if outcome.new_success is None else f", {outcome.new_success:.0%} of which succeed"
     console.print(f"Learned from {outcome.new_episodes} episodes nobody marked{succeed}{good}.")
     if outcome.estimator is not None:
+        said = [
+            f"{one.pearson:.2f}" if one.pearson is not None else "not at all"
+            for one in (outcome.estimator.advantage, outcome.estimator.value)
+        ]
         console.print(
             f"The estimator learned from {outcome.marked_episodes} marked ones. On the {outcome.estimator.episodes} it "
-            f"has not seen, its advantage correlates {outcome.estimator.correlation_advantage:.2f} with the true one, "
-            f"its value {outcome.estimator.correlation_value:.2f} with true progress."
+            f"has not seen, its advantage correlates {said[0]} with the true one, its value {said[1]} with true "
+            "progress."
         )
     console.print(f"All of it took {seconds / 60:.1f} minutes.\n")
     console.print(f"  plot     {store.root / PROGRAM / PLOT_FILE}", soft_wrap=True)

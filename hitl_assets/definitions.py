@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from hitl_assets.advantage_checks import ADVANTAGE_CHECKS
 from hitl_assets.advantage_jobs import ADVANTAGE_ASSETS, advantage_iteration_0
 from hitl_assets.planner_checks import PLANNER_CHECKS
 from hitl_assets.planner_jobs import PLANNER_ASSETS, planner_collection, planner_iteration_0, planner_refinement
@@ -41,7 +42,7 @@ def build_defs(
     """
     return dg.Definitions(
         assets=[*PLANNER_ASSETS, *STATION_ASSETS, *ADVANTAGE_ASSETS],
-        asset_checks=[*PLANNER_CHECKS, *SESSION_CHECKS, *LEARNING_CHECKS, *STATION_CHECKS],
+        asset_checks=[*PLANNER_CHECKS, *SESSION_CHECKS, *LEARNING_CHECKS, *STATION_CHECKS, *ADVANTAGE_CHECKS],
         jobs=[
             *(planner_iteration_0, planner_collection, planner_refinement),
             *(station_iteration_0, station_refinement, station_control),
