@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,16 @@ from pydantic import Field
 from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.robot import Float32
-from hitl_ops.labels.progress_marks import Mark
+from hitl_ops.labels.episode_ids import episode_ids
+from hitl_ops.labels.progress_marks import EpisodeMarks, Mark, say_marks
 from hitl_ops.records.lerobot_layout import ENVIRONMENT, STATE, numpy_column
 from hitl_ops.records.lerobot_reading import EpisodeEntry, open_lerobot
 from hitl_ops.worlds.bimanual.geometry import FINGER_TRAVEL, KNOB, KNOB_GRASP_HEIGHT, LUG_HEIGHT, LUG_REACH
 from hitl_ops.worlds.bimanual.kinematics import hand_place
 from hitl_ops.worlds.bimanual.world import ENVIRONMENT_STATE, HOLD_SECONDS, LIFT_HEIGHT
+
+if TYPE_CHECKING:
+    from hitl_ops.labels.label_log import LabelLog
 
 StageName = Literal["placed", "held", "off", "lifted"]
 STAGES: tuple[StageName, ...] = get_args(StageName)
@@ -141,6 +145,47 @@ def mark_dataset(
         columns = [numpy_column(table.column(name)) for name in (STATE, ENVIRONMENT)]
         episode = str(entry.facts.get("episode_id", entry.index))
         yield entry, bimanual_marks(columns[0], columns[1], bool(success), config, episode=episode)
+
+
+def keep_scripted_marks(
+    labels: LabelLog,
+    dataset: str | Path,
+    config: ScriptedMarkerConfig | None = None,
+    *,
+    annotator: str = "scripted-marker",
+    seconds_each: float = 0.0,
+) -> int:
+    """Say the marks of every episode of a data set in the label store, as people do on the page of marks.
+
+    Said again, after a kill too, nothing is added.
+
+    Args:
+        labels: the label store.
+        dataset: recorded in the bimanual world.
+        config: what is marked, and how closely.
+        annotator: who says it.
+        seconds_each: of time that marking an episode is taken to cost.
+
+    Returns:
+        How many episodes were marked.
+
+    Raises:
+        UserError: as :func:`mark_dataset`.
+        LabelStoreUnavailable: the label store does not answer.
+    """
+    config = config or ScriptedMarkerConfig()
+    folder = open_lerobot(dataset)
+    ids = {entry.index: episode_id for entry, episode_id in episode_ids(folder)}
+    marked = 0
+    for entry, marks in mark_dataset(dataset, config):
+        said = EpisodeMarks(
+            episode_id=ids[entry.index], length=entry.length, stages=len(config.stages), marks=tuple(marks)
+        )
+        told = f"{said.model_dump_json()} {config.model_dump_json()}"
+        key = f"scripted-{hashlib.sha256(told.encode()).hexdigest()[:40]}"
+        say_marks(labels, said, annotator=annotator, client_key=key, seconds=seconds_each)
+        marked += 1
+    return marked
 
 
 def _seen(

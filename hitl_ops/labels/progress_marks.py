@@ -6,12 +6,9 @@ stand, so that a later one takes the place of an earlier one whole, and a mark i
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hitl_ops.contracts.errors import UserError
@@ -50,16 +47,6 @@ class EpisodeMarks(BaseModel):
     stages: int = Field(ge=1, le=MAX_STAGES, description="how many stages the task has, K")
     marks: tuple[Mark, ...] = Field(default=(), max_length=MAX_MARKS)
     done: bool = Field(default=True, description="whether the person has seen it to its end; begun otherwise")
-
-
-def content_id(actions: npt.NDArray[np.generic]) -> str:
-    """An id for an episode whose recording has none: what was done in it, which no copying or renaming changes.
-
-    Args:
-        actions: the episode's actions, [T, dim].
-    """
-    plain = np.ascontiguousarray(actions, np.float32)
-    return f"sha256-{hashlib.sha256(repr(plain.shape).encode() + plain.tobytes()).hexdigest()}"
 
 
 def marks_target(episode_id: str) -> str:

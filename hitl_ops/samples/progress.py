@@ -18,8 +18,8 @@ from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.contracts.robot import Float32
-from hitl_ops.labels.progress_marks import MAX_STAGES, Mark, content_id, standing_marks
-from hitl_ops.records.lerobot_layout import ACTION, numpy_column
+from hitl_ops.labels.episode_ids import episode_ids
+from hitl_ops.labels.progress_marks import MAX_STAGES, Mark, standing_marks
 from hitl_ops.records.lerobot_overlay import read_column, write_overlay
 from hitl_ops.records.lerobot_reading import EpisodeEntry, LeRobotFolder, open_lerobot
 from hitl_ops.records.station_hdf5 import Verdict
@@ -94,7 +94,8 @@ def make_progress(
         out: the overlay's folder.
         marks: episode index → marks, for the source marks (:func:`stored_marks`); an empty list says that a person
             looked and saw nothing reached.
-        verdicts: episode index or id → verdict, for the source verdicts; counts before what the data set notes.
+        verdicts: episode index or id → verdict, for the source verdicts, the index before the id; counts before what
+            the data set notes.
         progress: told after each episode.
 
     Raises:
@@ -173,27 +174,6 @@ def stored_marks(labels: LabelLog, dataset: str | Path | LeRobotFolder, stages: 
     return found
 
 
-def episode_ids(folder: LeRobotFolder) -> Iterable[tuple[EpisodeEntry, str]]:
-    """Each episode with the id its labels go by: its recording's, or its content's where the data set notes none.
-
-    Raises:
-        UserError: the data set is corrupt.
-    """
-    entries = list(folder.entries())
-    if all("episode_id" in entry.facts for entry in entries):
-        yield from ((entry, str(entry.facts["episode_id"])) for entry in entries)
-        return
-    for entry, table in folder.episodes():
-        told = entry.facts.get("episode_id")
-        if told is None:
-            if ACTION not in table.column_names:
-                raise UserError(
-                    f"'{entry.data}' has no column '{ACTION}'", "an episode is known by what was done in it"
-                )
-            told = content_id(numpy_column(table.column(ACTION)))
-        yield entry, str(told)
-
-
 def _named(folder: LeRobotFolder, entry: EpisodeEntry) -> str:
     return f"data set '{folder.root}', episode {entry.index}"
 
@@ -234,7 +214,7 @@ def _task(entry: EpisodeEntry) -> str:
 def _verdict(
     config: ProgressConfig, folder: LeRobotFolder, entry: EpisodeEntry, verdicts: Mapping[str, Verdict]
 ) -> bool:
-    for name in (str(entry.facts.get("episode_id", "")), str(entry.index)):
+    for name in (str(entry.index), str(entry.facts.get("episode_id", ""))):
         if name in verdicts:
             return verdicts[name] == "good"
     said = entry.facts.get(config.verdict)

@@ -11,10 +11,10 @@ import numpy as np
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.robot import Float32
+from hitl_ops.labels.episode_ids import episode_ids
 from hitl_ops.labels.station_verdicts import episode_key
 from hitl_ops.records.lerobot_layout import ACTION, ENVIRONMENT, IMAGES, INFO_PATH, STATE, numpy_column
 from hitl_ops.records.lerobot_reading import EpisodeEntry, LeRobotFolder, open_lerobot
-from hitl_ops.samples.progress import episode_ids
 from ui_collect.station.recordings import Curve, Curves
 
 _POINTS = 240

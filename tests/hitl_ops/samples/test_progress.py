@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.labels.episode_ids import episode_ids
 from hitl_ops.labels.label_store import LabelStore
 from hitl_ops.labels.progress_marks import EpisodeMarks, Mark, say_marks, standing_marks
 from hitl_ops.records.lerobot_overlay import open_overlay
 from hitl_ops.records.lerobot_reading import LeRobotFolder
-from hitl_ops.samples.progress import ProgressConfig, episode_ids, make_progress, stored_marks
+from hitl_ops.samples.progress import ProgressConfig, make_progress, stored_marks
 from hitl_ops.samples.progress_rules import marks_progress, verdict_progress
 from tests.support.lerobot_sets import make_set
 
