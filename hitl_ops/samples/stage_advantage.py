@@ -67,25 +67,25 @@ def progress_advantage(progress: npt.NDArray[Any], chunk_size: int) -> Float32:
     return advantage
 
 
-def stages_of(stage_progress: npt.NDArray[Any], stage_nums: int) -> npt.NDArray[np.int32]:
+def stages_of(stage_progress: npt.NDArray[Any], stage_nums: int) -> npt.NDArray[np.int16]:
     """The stage of each frame: ``min(int(stage_progress / (1 / stage_nums)), stage_nums - 1)``.
 
     Args:
         stage_progress: 0 to 1, [N].
-        stage_nums: stages of equal length, from 1.
+        stage_nums: stages of equal length, from 1 to 1000.
 
     Returns:
         [N].
     """
     if stage_nums == 1:
-        return np.zeros(len(stage_progress), np.int32)
+        return np.zeros(len(stage_progress), np.int16)
     values = stage_progress if stage_progress.dtype.kind == "f" else stage_progress.astype(np.float64)
-    return np.minimum(values / values.dtype.type(1.0 / stage_nums), stage_nums - 1).astype(np.int32)
+    return np.minimum(values / values.dtype.type(1.0 / stage_nums), stage_nums - 1).astype(np.int16)
 
 
 def label_advantages(
     advantage: Float32,
-    stages: npt.NDArray[np.int32] | None,
+    stages: npt.NDArray[np.int16] | None,
     *,
     discretion: Discretion = "binary",
     threshold: float = 70.0,
@@ -105,55 +105,75 @@ def label_advantages(
     Returns:
         The labels, [N], and what there was in each stage.
     """
-    labels = np.zeros(len(advantage), np.int32)
-    found = []
+    if stage_nums == 1:
+        # Precisions are upstream's: its advantages are a list of floats over one stage, of float32 over several.
+        labels, one = _label_stage(0, advantage, np.dtype(np.float64), discretion, threshold, n_slices)
+        return labels, [one]
+    assert stages is not None
+    labels, found = np.zeros(len(advantage), np.int32), []
     for stage in range(stage_nums):
-        if stages is None:
-            # The precisions are upstream's: a list of floats over one stage, of float32 scalars over several.
-            values: npt.NDArray[Any] = advantage.astype(np.float64)
-            found.append(_described(stage, values, discretion, threshold, n_slices, advantage, labels))
-            continue
-        there = np.flatnonzero(stages == stage)
-        own, own_labels = advantage[there], np.zeros(len(there), np.int32)
-        found.append(_described(stage, own.copy(), discretion, threshold, n_slices, own, own_labels))
-        labels[there] = own_labels
+        there = stages == stage
+        own = advantage[there]
+        labels[there], one = _label_stage(stage, own, own.dtype, discretion, threshold, n_slices)
+        found.append(one)
     return labels, found
 
 
-def _described(
-    stage: int,
-    values: npt.NDArray[Any],
-    discretion: Discretion,
-    threshold: float,
-    n_slices: int,
-    advantage: Float32,
-    labels: npt.NDArray[np.int32],
-) -> StageStatistics:
-    """Fill in the labels of one stage; ``values`` are its advantages, and may be put into another order."""
-    if not len(values):
-        return StageStatistics(stage=stage, frames=0)
-    if discretion == "binary":
-        boundaries = np.array([np.percentile(values, 100 - threshold, overwrite_input=True)])
-        np.greater_equal(advantage, boundaries[0], out=labels, casting="unsafe")
-    else:
-        # One at a time, as upstream does: NumPy rounds a list of percents otherwise than single ones.
-        share = 100 / n_slices
-        boundaries = np.array([np.percentile(values, share * k, overwrite_input=True) for k in range(n_slices)])
-        for start in range(0, len(labels), _BLOCK):
-            part = np.searchsorted(boundaries, advantage[start : start + _BLOCK], side="right") - 1
-            labels[start : start + _BLOCK] = np.maximum(part, 0)
-    percents = list(range(0, 101, 10))
-    counts, edges = np.histogram(values, bins=_BARS)
-    return StageStatistics(
+def _label_stage(
+    stage: int, advantage: Float32, kind: np.dtype[Any], discretion: Discretion, threshold: float, n_slices: int
+) -> tuple[npt.NDArray[np.int32], StageStatistics]:
+    """The labels of one stage's frames; percentiles are taken in the precision ``kind``."""
+    if not len(advantage):
+        return np.zeros(0, np.int32), StageStatistics(stage=stage, frames=0)
+    percents = range(0, 101, 10)
+    ordered = np.sort(advantage)
+    # One at a time, as upstream does: NumPy rounds a list of percents otherwise than single ones.
+    wanted = [100 - threshold] if discretion == "binary" else [100 / n_slices * k for k in range(n_slices)]
+    boundaries = np.array([_percentile(ordered, one, kind) for one in wanted], kind)
+    percentiles = {one: float(_percentile(ordered, float(one), kind)) for one in percents}
+    least, most = float(ordered[0]), float(ordered[-1])
+    del ordered
+    counts, edges = np.histogram(advantage, bins=_BARS)
+    mean, std = _moments(advantage)
+    labels = np.empty(len(advantage), np.int32)
+    for start in range(0, len(labels), _BLOCK):
+        part = advantage[start : start + _BLOCK]
+        if discretion == "binary":
+            labels[start : start + _BLOCK] = part >= boundaries[0]
+        else:
+            labels[start : start + _BLOCK] = np.maximum(np.searchsorted(boundaries, part, side="right") - 1, 0)
+    return labels, StageStatistics(
         stage=stage,
-        frames=len(values),
-        mean=float(values.mean(dtype=np.float64)),
-        std=float(values.std(dtype=np.float64)),
-        min=float(values.min()),
-        max=float(values.max()),
-        percentiles=dict(zip(percents, np.percentile(values, percents, overwrite_input=True).tolist(), strict=True)),
+        frames=len(advantage),
+        mean=mean,
+        std=std,
+        min=least,
+        max=most,
+        percentiles=percentiles,
         boundaries=boundaries.tolist(),
         labels=np.bincount(labels, minlength=2 if discretion == "binary" else n_slices).tolist(),
         histogram=counts.tolist(),
         histogram_edges=edges.tolist(),
     )
+
+
+def _percentile(ordered: Float32, percent: float, kind: np.dtype[Any]) -> Any:
+    """What ``numpy.percentile`` makes of the values in the precision ``kind``, without a copy in double precision."""
+    if kind == ordered.dtype:
+        return np.percentile(ordered, percent, overwrite_input=True)
+    rank = (len(ordered) - 1) * (percent / 100)
+    below = int(rank)
+    low, high = (float(ordered[min(at, len(ordered) - 1)]) for at in (below, below + 1))
+    share = rank - below
+    return low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)
+
+
+def _moments(values: Float32) -> tuple[float, float]:
+    """Mean and population deviation, a block at a time."""
+    blocks = range(0, len(values), _BLOCK)
+    mean = sum(float(values[start : start + _BLOCK].sum(dtype=np.float64)) for start in blocks) / len(values)
+    squares = 0.0
+    for start in blocks:
+        away = np.subtract(values[start : start + _BLOCK], mean, dtype=np.float64)
+        squares += float(away @ away)
+    return mean, (squares / len(values)) ** 0.5

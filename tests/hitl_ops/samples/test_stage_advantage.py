@@ -191,6 +191,23 @@ def test_the_share_asked_for_comes_out_where_there_are_no_ties(frames: int, thre
     assert (np.diff(slices[np.argsort(advantage)]) >= 0).all()
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=40),
+    st.floats(0, 100),
+    st.integers(1, 2),
+)
+def test_percentiles_are_numpys(values: list[float], threshold: float, stage_nums: int) -> None:
+    advantage = np.array(values, np.float32)
+    stages = np.zeros(len(values), np.int16)
+    stage = label_advantages(advantage, stages, threshold=threshold, stage_nums=stage_nums)[1][0]
+    exact: npt.NDArray[Any] = advantage.astype(np.float64) if stage_nums == 1 else advantage
+    assert stage.boundaries == [np.percentile(exact, 100 - threshold)]
+    assert stage.percentiles == {percent: np.percentile(exact, float(percent)) for percent in range(0, 101, 10)}
+    assert stage.mean == pytest.approx(advantage.astype(np.float64).mean(), abs=1e-12)
+    assert stage.std == pytest.approx(advantage.astype(np.float64).std(), abs=1e-9)
+
+
 def test_ties_inflate_what_is_positive() -> None:
     advantage = np.array([0.0] * 10 + [1.0] * 90, np.float32)
     labels, (stage,) = label_advantages(advantage, None, threshold=30.0)
@@ -205,7 +222,7 @@ def test_each_stage_is_compared_with_itself() -> None:
     labels, found = label_advantages(advantage, stages, threshold=34.0, stage_nums=2)
     assert labels.tolist() == [0, 0, 1, 0, 0, 1]
     assert [stage.frames for stage in found] == [3, 3]
-    empty = label_advantages(advantage, np.zeros(6, np.int32), stage_nums=2)[1][1]
+    empty = label_advantages(advantage, np.zeros(6, np.int16), stage_nums=2)[1][1]
     assert (empty.frames, empty.mean, empty.shares) == (0, None, [])
 
 
