@@ -62,6 +62,7 @@ def test_an_episodes_own_rows_are_read(folder: LeRobotFolder, tmp_path: Path) ->
         read_estimates(old.root, 3, old.root / "data_PI06_5")
 
 
+@pytest.mark.slow
 def test_the_picture_changes_with_what_it_shows(folder: LeRobotFolder, tmp_path: Path) -> None:
     around = folder.root.parent
     drawn = {}

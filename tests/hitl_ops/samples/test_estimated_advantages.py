@@ -229,6 +229,20 @@ def test_a_killed_run_goes_on(given: dict[str, Path], old: Path, tmp_path: Path)
     assert mine == theirs
 
 
+def test_the_numbers_of_cores_do_not_change_those_of_frames(given: dict[str, Path], tmp_path: Path) -> None:
+    told = {}
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        try:
+            place = estimate_advantages(given["KAI0"], given["new"], CONFIG, tmp_path / str(threads)).place
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(1)
+        overlay = open_overlay(place, open_lerobot(given["new"]))
+        told[threads] = np.stack([overlay.column(name) for name in NEW])
+    assert np.array_equal(told[1], told[3])
+
+
 def test_memory_is_that_of_a_few_chunks(given: dict[str, Path], tmp_path: Path) -> None:
     make_filmed_set(tmp_path / "long", (400,))
     config = CONFIG.replace(prefetch=1)
