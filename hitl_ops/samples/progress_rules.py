@@ -50,7 +50,7 @@ def marks_progress(marks: Sequence[Mark], length: int, stages: int, *, episode: 
 
 
 def verdict_progress(length: int, good: bool, longest: int, failure_cost: float) -> Float32:
-    """Progress from a verdict alone: the normalised return to go of π*0.6 (RECAP, arXiv 2511.14759, section IV).
+    """Progress from a verdict alone: the normalised return to go of π*0.6 (RECAP, arXiv 2511.14759).
 
     Each step costs 1, failing at the end C, succeeding nothing: with T frames the return to go of frame t is
     ``R_t = -(T-1-t) - (0 if good else C)``. The paper brings it to [-1, 0] by the longest episode of the task; so does
