@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from dagster_pipes import PipesParams
 
     from hitl_ops.contracts.progress import Progress
+
+_LOOK_EVERY_S = 0.1
 
 
 class LauncherResource(dg.ConfigurableResource, ABC):
@@ -147,24 +152,55 @@ def _last_words(log: Path, lines: int = 20) -> dg.MetadataValue:
     return dg.MetadataValue.md("```\n" + "\n".join(text) + "\n```")
 
 
-class _ListeningReader(dg.PipesTempFileMessageReader):
-    """Reads Pipes messages and acts on ours at once; Dagster itself looks at custom messages only at the end."""
+class _ListeningReader(dg.PipesMessageReader):
+    """Reads Pipes messages and acts on ours at once; Dagster itself looks at custom messages only at the end.
+
+    A reader of its own, because Dagster's takes a line for whole that is still being written: the kernel shows a line
+    that crosses a page of the file in two parts.
+    """
 
     def __init__(self, progress: Progress) -> None:
-        super().__init__()
         self._progress = progress
         self.summary: dict[str, Any] | None = None
         self.mistake: UserError | None = None
 
     @contextlib.contextmanager
     def read_messages(self, handler: Any) -> Iterator[PipesParams]:
-        """Stand between the file's reader and Dagster's handler."""
-        # The base class only calls methods of the handler, and _Overhearing has them all.
-        overhearing: Any = _Overhearing(handler, self._hear)
-        with super().read_messages(overhearing) as parameters:
-            yield parameters
+        """Follow a file for the length of a block; yields where messages are to be written."""
+        from dagster_pipes import PipesDefaultMessageWriter
 
-    def _hear(self, payload: Any) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "messages"
+            file.touch()
+            over = threading.Event()
+            thread = threading.Thread(target=self._follow, args=(file, handler, over), daemon=True)
+            thread.start()
+            try:
+                yield {
+                    PipesDefaultMessageWriter.FILE_PATH_KEY: str(file),
+                    PipesDefaultMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY: False,
+                }
+            finally:
+                over.set()
+                thread.join()
+
+    def no_messages_debug_text(self) -> str:
+        """What Dagster says where no message came."""
+        return "Attempted to read messages from a local temporary file."
+
+    def _follow(self, file: Path, handler: Any, over: threading.Event) -> None:
+        try:
+            for message in whole_lines(file, over):
+                self._take(json.loads(message), handler)
+        except BaseException:
+            handler.report_pipes_framework_exception("the launcher's reader of messages", sys.exc_info())
+            raise
+
+    def _take(self, message: Any, handler: Any) -> None:
+        if message.get("method") != "report_custom_message":
+            handler.handle_message(message)
+            return
+        payload = message["params"]["payload"]
         if not isinstance(payload, dict):
             return
         if "progress" in payload:
@@ -175,18 +211,15 @@ class _ListeningReader(dg.PipesTempFileMessageReader):
             self.mistake = UserError(**payload["mistake"])
 
 
-class _Overhearing:
-    """Dagster's message handler, with an ear on the custom messages."""
-
-    def __init__(self, handler: Any, hear: Callable[[Any], None]) -> None:
-        self._handler = handler
-        self._hear = hear
-
-    def handle_message(self, message: Any) -> None:
-        if message.get("method") == "report_custom_message":
-            self._hear(message["params"]["payload"])
-        else:
-            self._handler.handle_message(message)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._handler, name)
+def whole_lines(file: Path, over: threading.Event) -> Iterator[bytes]:
+    """The lines of a file that grows, each when all of it is there; ends after what was written before ``over``."""
+    rest = b""
+    with file.open("rb") as stream:
+        while True:
+            last = over.is_set()  # looked at before reading, so that nothing written before is missed
+            *lines, rest = (rest + stream.read()).split(b"\n")
+            yield from filter(None, lines)
+            if last:
+                return
+            if not lines:
+                over.wait(_LOOK_EVERY_S)

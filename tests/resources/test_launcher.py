@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import dagster as dg
 import pytest
 
 from hitl_assets.mistakes import mistakes_named
-from resources.launcher import LocalLauncher
+from resources.launcher import LocalLauncher, whole_lines
 
 # What a verb does inside: opens the way to Dagster, works, hands over what came out.
 VERB = """
@@ -212,3 +213,18 @@ def test_a_verb_leaves_with_the_one_that_started_it(
     process.communicate(timeout=60)
     assert _gone(verb)
     assert (tmp_path / "told").read_text() == "checkpoint written"
+
+
+def test_a_line_that_comes_in_parts_is_read_as_one(tmp_path: Path) -> None:
+    file, over = tmp_path / "messages", threading.Event()
+    file.touch()
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.extend(whole_lines(file, over)))
+    reader.start()
+    with file.open("ab", buffering=0) as written:
+        for part in (b'{"a": ', b"1}\n{", b'"b": 2}\n', b'{"c"', b": 3}\n"):
+            written.write(part)
+            time.sleep(0.15)
+    over.set()
+    reader.join(5)
+    assert found == [b'{"a": 1}', b'{"b": 2}', b'{"c": 3}']
