@@ -50,7 +50,7 @@ class Settings(StrictConfig):
     frames: int = Field(default=1000, ge=2, description="Frames of each.")
     dims: int = Field(default=14, ge=1, description="Numbers in a state and in an action.")
     growth: int = Field(default=10, ge=2, description="How many times the frames, where growth is looked at.")
-    growth_rounds: int = Field(default=3, ge=1, description="Alternating runs for the growth.")
+    growth_rounds: int = Field(default=5, ge=1, description="Alternating runs for the growth.")
 
 
 def make_dataset(root: Path, episodes: int, frames: int, dims: int) -> None:

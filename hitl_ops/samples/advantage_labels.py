@@ -191,8 +191,9 @@ def _advantages(
     values = read_column(folder, config.column, overlays)
     if config.advantage_source != "progress":
         return values.astype(np.float32, copy=False)
-    # In place where the precision is the same: what was read of an episode is needed for nothing else.
-    advantage = values if values.dtype == np.float32 else np.empty(len(values), np.float32)
+    # In place where that is possible: what was read of an episode is needed for nothing else.
+    ours = values.dtype == np.float32 and values.flags.writeable
+    advantage = values if ours else np.empty(len(values), np.float32)
     for span in spans:
         if span.length:
             rows = slice(span.start, span.start + span.length)
