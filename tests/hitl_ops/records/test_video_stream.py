@@ -70,6 +70,21 @@ def test_pieces_of_episodes_are_sought(sets: dict[str, LeRobotFolder]) -> None:
         assert found == [shown(2, n, 1) for n in range(first, last)]
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_frames_that_are_stored_out_of_order_come_in_order(tmp_path: Path, threads: int) -> None:
+    film = tmp_path / "film.mp4"
+    # As others encode: frames that depend on later ones, and few to begin from.
+    encode_video([picture(n) for n in range(80)], 80, film, FPS, VideoSettings(preset="medium", gop=40), "test")
+    moments = np.arange(50) / FPS
+    parts = {0: (film, 0.0, 0.6), 1: (film, 0.6, 1.6)}
+    videos = [dict.fromkeys(CAMERAS, part) for part in parts.values()]
+    whole = [Clip(0, moments[:30], videos[0]), Clip(1, moments, videos[1])]
+    pieces = [Clip(1, moments, videos[1], n, n + 1) for n in (45, 7, 8, 49, 0)]
+    for wanted, numbers in ((whole, list(range(80))), (pieces, [75, 37, 38, 79, 30])):
+        with VideoStream(wanted, CAMERAS, None, FPS, threads=threads) as pictures:
+            assert [number_in(image) for part in pictures for image in part.cameras[0]] == numbers
+
+
 def test_pictures_come_in_their_own_size_unless_told(sets: dict[str, LeRobotFolder]) -> None:
     with stream(sets["v3"], size=None) as pictures:
         part = next(iter(pictures))
