@@ -22,6 +22,7 @@ from hitl_ops.contracts.errors import CannotWrite
 
 TEMPORARY_MARK = ".part-"
 _FSYNCS_AT_ONCE = 16
+_FSYNCS_WAITING = 256
 
 
 @contextlib.contextmanager
@@ -105,8 +106,9 @@ def _fsync_all(files: Sequence[Path]) -> None:
             _fsync(file)
         return
     with ThreadPoolExecutor(_FSYNCS_AT_ONCE) as pool:
-        for _ in pool.map(_fsync, files):
-            pass
+        for start in range(0, len(files), _FSYNCS_WAITING):  # what waits its turn takes memory
+            for _ in pool.map(_fsync, files[start : start + _FSYNCS_WAITING]):
+                pass
 
 
 def _fsync(path: Path) -> None:
