@@ -204,7 +204,9 @@ def print_outcome(console: Console, outcome: AdvantageOutcome, store: Store, sec
     console.print(f"  plot     {store.root / PROGRAM / PLOT_FILE}", soft_wrap=True)
     console.print(f"  figures  {store.demo_figures(PROGRAM)}", soft_wrap=True)
     place = store.iteration(PROGRAM, 0)
-    console.print(f"  serve it `flywheel serve {place.policy}`; the graph and its plots: `make up`", soft_wrap=True)
+    console.print(
+        f"  serve it `flywheel serve --policy {place.policy}`; the graph and its plots: `make up`", soft_wrap=True
+    )
 
 
 def _points(gain: PairedDifference | None) -> str:

@@ -253,6 +253,7 @@ class PolicyServer:
             "program": served.program,
             "iteration": served.iteration,
             "task": str(served.policy.metadata.get("task", "")),
+            "asked_with": str(served.policy.metadata.get("prompt", "")),
             "source": str(self._follower.source) if self._follower is not None else "",
             "error": self._follower.error if self._follower is not None else "",
             "changes": self._changes,

@@ -111,7 +111,7 @@ def _announce(server: PolicyServer, follower: PolicyFollower, page: Visualiser |
     lines = [
         f"robots      ws://{host}:{server.port}",
         f"policy      {status['policy_id']} ({follower.source})",
-        f"task        {status['task'] or 'as the robot says'}, Advantage=True",
+        f"task        {status['asked_with'] or (status['task'] or 'as the robot says') + ', Advantage=True'}",
         f"visualiser  http://localhost:{page.port}/" if page is not None else "visualiser  none",
         f"API key     {f'needed ({API_KEY_VARIABLE})' if key else 'none'}",
     ]

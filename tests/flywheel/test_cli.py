@@ -57,7 +57,10 @@ def test_help_names_every_verb() -> None:
         assert f" {verb} " in done.stdout
 
 
-VERBS = ("demo", "up", "doctor", "episodes", "rollout", "samples", "train", "evaluate", "serve", "collect", "bench")
+VERBS = (
+    *("demo", "up", "doctor", "episodes", "rollout", "samples", "train", "evaluate", "serve", "collect", "bench"),
+    *("label-advantage", "progress", "mark-progress", "train-estimator", "estimate-advantage", "propose-verdicts"),
+)
 
 
 @pytest.mark.slow
