@@ -39,6 +39,15 @@ class ShownProposal(BaseModel):
         default=False, description="whether the person confirmed it as it was, rather than saying a word of their own"
     )
 
+    def check_confirms(self, said: SaidOfEpisode) -> None:
+        """See that what is confirmed is what was proposed.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        if self.confirmed and self.said != said:
+            raise ValueError("what is confirmed is what was proposed")
+
 
 class EpisodeVerdict(BaseModel):
     """What a person says about one episode (target ``station/<episode>``)."""
@@ -52,8 +61,8 @@ class EpisodeVerdict(BaseModel):
 
     @model_validator(mode="after")
     def _confirms_what_was_proposed(self) -> Self:
-        if self.proposal is not None and self.proposal.confirmed and self.proposal.said != self.said:
-            raise ValueError("what is confirmed is what was proposed")
+        if self.proposal is not None:
+            self.proposal.check_confirms(self.said)
         return self
 
 

@@ -22,11 +22,13 @@ from hitl_ops.labels.station_verdicts import (
     standing_verdicts,
 )
 from hitl_ops.records.station_hdf5 import Verdict
+from hitl_ops.samples.epoch_proposals import people_agreement
 from ui_collect.annotate.claims import Claims
 from ui_collect.annotate.settings import AnnotationSettings
 from ui_collect.known_people import KnownPeople
 from ui_collect.label_calls import LabelCalls
 from ui_collect.station.messages import (
+    AgreementItem,
     EpisodeItem,
     EpisodeState,
     HereAnswer,
@@ -34,6 +36,7 @@ from ui_collect.station.messages import (
     VerdictAnswer,
     VerdictRequest,
 )
+from ui_collect.station.proposals import ProposalBook
 from ui_collect.station.recordings import Curves, Recording, Recordings, read_curves
 from ui_collect.station.video_cache import Made
 from ui_collect.station.videos import Videos
@@ -58,6 +61,7 @@ class VerdictDesk:
         self.people = KnownPeople(self.calls, labels, PROGRAM)
         self._labels = labels
         self._recordings = recordings
+        self._proposals = ProposalBook(store)
         self._videos: dict[Made, Videos] = {
             "video": Videos(store, "video", settings, self.calls),
             "poster": Videos(store, "poster", settings, self.calls),
@@ -86,7 +90,9 @@ class VerdictDesk:
         ]
         # Sorting keeps the order of what is alike: tasks, epochs, numbers.
         items.sort(key=lambda item: (item.verdict is not None or item.excluded, item.epoch))
-        return ListAnswer(episodes=items)
+        agreed = people_agreement(said for _, said in standing.values())
+        told = AgreementItem(same=agreed.same, decided=agreed.decided) if agreed.decided else None
+        return ListAnswer(episodes=items, agreed=told)
 
     def _item(
         self, me: Annotator, recording: Recording, standing: _Standing | None, names: Mapping[str, str]
@@ -107,6 +113,7 @@ class VerdictDesk:
             seconds=recording.seconds,
             cameras=list(recording.cameras),
             looked_at_by=self._others(me, recording.key),
+            proposal=self._proposals.of(recording),
         )
 
     def _names(self) -> dict[str, str]:
@@ -146,13 +153,16 @@ class VerdictDesk:
         return await self._videos[made].file(await self._one(key))
 
     async def curves(self, key: str) -> Curves:
-        """How an episode's joints went.
+        """How an episode's joints went, and how much of the task an estimator finds done.
 
         Raises:
             HTTPException: 404 there is no such episode.
             UserError: it cannot be read.
         """
-        return await self.calls.run(read_curves, await self._one(key))
+        return await self.calls.run(self._curves, await self._one(key))
+
+    def _curves(self, recording: Recording) -> Curves:
+        return read_curves(recording).model_copy(update={"value": self._proposals.value(recording)})
 
     # --- saying -------------------------------------------------------------------------------------------
 
@@ -169,7 +179,7 @@ class VerdictDesk:
         return answer
 
     def _keep(self, me: Annotator, asked: VerdictRequest, recording: Recording) -> VerdictAnswer:
-        value = EpisodeVerdict(episode_id=recording.facts.episode_id, said=asked.said)
+        value = EpisodeVerdict(episode_id=recording.facts.episode_id, said=asked.said, proposal=asked.proposal)
         target = episode_target(value.episode_id)
         with self._one_at_a_time:
             label = self._labels.label_by_key(me.id, asked.key)
@@ -181,7 +191,7 @@ class VerdictDesk:
                     iteration=recording.epoch,
                     annotator=me.id,
                     client_key=asked.key,
-                    value=value.model_dump(mode="json"),
+                    value=value.model_dump(mode="json", exclude_none=True),
                     seconds=asked.seconds,
                     target=target,
                 )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
-from hitl_ops.labels.station_verdicts import SaidOfEpisode
+from hitl_ops.labels.station_verdicts import ProposedWord, SaidOfEpisode, ShownProposal
 from hitl_ops.records.station_hdf5 import Verdict
 from ui_collect.annotate.messages import Seconds
 from ui_collect.protocol import Message
@@ -34,6 +34,13 @@ class VerdictRequest(Message):
     said: SaidOfEpisode
     seconds: Seconds = Field(description="of attention this took")
     seen: int = Field(ge=0, description="the label that stood when it was said, as far as the page knew; 0: none")
+    proposal: ShownProposal | None = Field(default=None, description="what an estimator proposed, where it was shown")
+
+    @model_validator(mode="after")
+    def _confirms_what_was_proposed(self) -> Self:
+        if self.proposal is not None:
+            self.proposal.check_confirms(self.said)
+        return self
 
 
 # --- server → page --------------------------------------------------------------------------------------------
@@ -58,6 +65,16 @@ class EpisodeState(Message):
     excluded: bool
 
 
+class ProposalItem(Message):
+    """What an estimator proposes of an episode."""
+
+    said: ProposedWord
+    score: float = Field(description="how good it finds it, 0 to 1")
+    doubt: float = Field(description="how little that says, 0 to 1; above a half it is unsure")
+    estimator: str = Field(description="hash of its weights")
+    stale: str = Field(description="why it does not count any more; empty where it does")
+
+
 class EpisodeItem(EpisodeState):
     """An episode in the list."""
 
@@ -73,12 +90,21 @@ class EpisodeItem(EpisodeState):
     seconds: float
     cameras: list[str]
     looked_at_by: str | None = Field(description="somebody else who has it open now")
+    proposal: ProposalItem | None = Field(description="what an estimator proposes; null: nothing")
+
+
+class AgreementItem(Message):
+    """How often people who saw a proposal of good or bad said the same."""
+
+    same: int
+    decided: int
 
 
 class ListAnswer(Message):
     """Answer of ``GET episodes``: those without a verdict first, then by epoch."""
 
     episodes: list[EpisodeItem]
+    agreed: AgreementItem | None = Field(description="with the estimator; null: nobody has been shown a proposal")
 
 
 class HereAnswer(Message):

@@ -75,6 +75,8 @@ class Curves(BaseModel):
     seconds: float
     joints: list[Curve]
     environment: list[Curve]
+    value: Curve | None = None
+    """How much of the task an estimator finds done, where one has looked at it."""
 
 
 class Recordings:

@@ -34,7 +34,8 @@ export class Curves {
       canvas.setAttribute("role", "img");
       canvas.setAttribute("aria-label", `${curve.name} over time`);
       element.append(line, canvas);
-      const all = [...curve.values, ...(curve.told ?? [])];
+      // within: what is to be seen of the scale in any case.
+      const all = [...curve.values, ...(curve.told ?? []), ...(curve.within ?? [])];
       const [low, high] = [Math.min(...all), Math.max(...all)];
       const spare = Math.max(0, LEAST_SPAN - (high - low)) / 2 + 0.08 * Math.max(high - low, LEAST_SPAN);
       return { element, value, canvas, curve, low: low - spare, high: high + spare };

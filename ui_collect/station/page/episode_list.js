@@ -12,6 +12,9 @@ export const filters = {
   good: (item) => item.verdict === "good" && !item.excluded,
 };
 
+// What an estimator proposes of an episode; null where it proposes nothing, or what it did is out of date.
+export const proposed = (item) => (item.proposal !== null && item.proposal.stale === "" ? item.proposal : null);
+
 export class EpisodeList {
   constructor(place, chosen) {
     this.place = place;
@@ -21,6 +24,7 @@ export class EpisodeList {
     this.rows = new Map();
     this.sorted = [];
     this.filter = "unlabelled";
+    this.doubtfulFirst = false;
     this.marked = null;
   }
 
@@ -28,8 +32,9 @@ export class EpisodeList {
     const kept = new Map(items.map((item) => [item.key, item]));
     for (const [key, item] of kept) this.items.set(key, Object.assign(this.items.get(key) ?? {}, item));
     for (const key of [...this.items.keys()]) if (!kept.has(key)) this.items.delete(key);
-    // The server's order: without a verdict first, then by epoch.
+    // The server's order: tasks, epochs, numbers; what is alike here keeps it.
     this.sorted = items.map((item) => item.key);
+    this.sort();
     this.refresh();
     for (const key of this.order) this.tell(this.items.get(key));
   }
@@ -37,9 +42,22 @@ export class EpisodeList {
   choose(filter) {
     this.filter = filter;
     this.order = [];
-    const judged = (key) => Number(!filters.unlabelled(this.items.get(key)));
-    this.sorted.sort((a, b) => judged(a) - judged(b) || this.items.get(a).epoch - this.items.get(b).epoch);
+    this.sort();
     this.refresh();
+  }
+
+  // Without a verdict first; of those, if so chosen, what the estimator is least sure of; then by epoch.
+  sort() {
+    const place = (key) => {
+      const item = this.items.get(key);
+      const open = filters.unlabelled(item);
+      return [Number(!open), open && this.doubtfulFirst ? -(proposed(item)?.doubt ?? -1) : 0, item.epoch];
+    };
+    const places = new Map(this.sorted.map((key) => [key, place(key)]));
+    this.sorted.sort((a, b) => {
+      const [one, other] = [places.get(a), places.get(b)];
+      return one[0] - other[0] || one[1] - other[1] || one[2] - other[2];
+    });
   }
 
   refresh() {
@@ -148,6 +166,11 @@ export class EpisodeList {
     if (item.excluded) told.push(["not used", ""]);
     else if (item.verdict !== null) told.push([item.verdict, item.verdict === "good" ? "good" : "wrong"]);
     if (item.said === null && item.verdict !== null) told.push(["station", ""]);
+    const proposal = filters.unlabelled(item) ? proposed(item) : null;
+    if (proposal !== null) {
+      const word = proposal.said === "unsure" ? "unsure" : `${proposal.said}?`;
+      told.push([`${word} ${proposal.score.toFixed(2)}`, "proposed"]);
+    }
     if (item.aborted !== null) told.push(["aborted", "bad"]);
     if (item.looked_at_by !== null) told.push([item.looked_at_by, "taken"]);
     chips.replaceChildren(

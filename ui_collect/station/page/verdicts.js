@@ -3,7 +3,7 @@
 import { ActiveTime } from "./active_time.js";
 import { ConnectionLost, Refused, ask, videoIsThere } from "./api.js";
 import { Curves } from "./curves.js";
-import { EpisodeList, filters } from "./episode_list.js";
+import { EpisodeList, filters, proposed } from "./episode_list.js";
 import { Outbox, clientKey } from "./outbox.js";
 import { Screen } from "./screen.js";
 import { keep, read } from "./stored.js";
@@ -15,6 +15,7 @@ const UNDONE_AT_MOST = 200;
 const WORDS = { good: "Good", bad: "Bad", exclude: "Not used", withdrawn: "Taken back" };
 const UNINVITED = "Open the invitation link that the server printed.";
 const KEYS = { g: "good", b: "bad", x: "exclude" };
+const DOUBTFUL = "flywheel.verdicts.doubtful";
 
 const at = (id) => document.getElementById(id);
 
@@ -44,7 +45,12 @@ class Desk {
     this.undoName = `flywheel.verdicts.undo.${me.id}`;
     this.undone = read(sessionStorage, this.undoName) ?? [];
     this.curves = new Curves(at("curves"), at("legend"));
-    this.screen = new Screen(at("screen"), (seconds) => this.curves.draw(seconds));
+    // It is its own legend: hidden where there is nothing to draw.
+    this.value = new Curves(at("value"), at("value"));
+    this.screen = new Screen(at("screen"), (seconds) => {
+      this.value.draw(seconds);
+      this.curves.draw(seconds);
+    });
     this.list = new EpisodeList(at("list"), (key) => this.show(key));
     this.outbox = new Outbox("verdicts", me.id, {
       stored: (body, answer) => this.stored(body, answer),
@@ -55,8 +61,21 @@ class Desk {
     at("me").textContent = me.name;
     at("undo").addEventListener("click", () => this.undo());
     for (const button of document.querySelectorAll("[data-said]")) {
-      button.addEventListener("click", () => this.say(button.dataset.said));
+      button.addEventListener("click", (event) => {
+        // Pressed by hand, it must not stay focused: Enter would say the same of the next one.
+        if (event.detail > 0) button.blur();
+        this.say(button.dataset.said);
+      });
     }
+    at("confirm").addEventListener("click", (event) => {
+      if (event.detail > 0) at("confirm").blur();
+      this.confirm();
+    });
+    at("doubtful").addEventListener("change", () => {
+      keep(localStorage, DOUBTFUL, at("doubtful").checked);
+      this.list.doubtfulFirst = at("doubtful").checked;
+      this.choose(this.list.filter);
+    });
     for (const radio of document.querySelectorAll("[name=which]")) {
       radio.addEventListener("change", () => this.choose(radio.value));
     }
@@ -73,6 +92,7 @@ class Desk {
     const which = place.get("show") in filters ? place.get("show") : "unlabelled";
     at(`which-${which}`).checked = true;
     this.list.filter = which;
+    this.list.doubtfulFirst = at("doubtful").checked = read(localStorage, DOUBTFUL) ?? true;
     await this.look();
     this.begun = true;
     this.outbox.flush();
@@ -95,6 +115,7 @@ class Desk {
     for (const item of told.episodes) this.pending(item);
     this.list.take(told.episodes);
     this.told();
+    this.tellAgreement(told.agreed);
     if (this.item !== null) this.tellItem(this.list.items.get(this.item.key) ?? this.item);
     else if (this.begun) this.show(this.list.first());
   }
@@ -137,6 +158,7 @@ class Desk {
     at("task").textContent = this.item.task;
     this.tellItem(this.item);
     this.curves.clear();
+    this.value.clear();
     this.screen.show(this.item);
     void this.here();
     void this.drawCurves(this.item.key);
@@ -175,12 +197,42 @@ class Desk {
           ? `Taken back by ${who}; what the station said counts.`
           : `${WORDS[item.said]}, said by ${who}.`;
     at("undo").disabled = this.undone.length === 0;
+    this.tellProposal(item);
+  }
+
+  tellProposal(item) {
+    const proposal = proposed(item);
+    at("proposal").hidden = item.proposal === null;
+    at("confirm").hidden = !this.confirmable(item);
+    if (item.proposal === null) return;
+    at("proposed").textContent =
+      proposal === null
+        ? `The estimator's proposal is out of date: ${item.proposal.stale}.`
+        : `The estimator: ${proposal.said}, ${proposal.score.toFixed(2)}`;
+    at("proposed").className = proposal?.said ?? "stale";
+  }
+
+  // Whether there is a word that a person could make their own; what somebody has said here is not overwritten so.
+  confirmable(item) {
+    const word = proposed(item)?.said;
+    return (word === "good" || word === "bad") && (item.said === null || item.said === "withdrawn");
+  }
+
+  tellAgreement(agreed) {
+    const some = [...this.list.items.values()].some((item) => item.proposal !== null);
+    at("order").hidden = at("enter").hidden = !some;
+    at("agreed").textContent =
+      agreed === null ? "" : `People agree with what was proposed in ${agreed.same} of ${agreed.decided}.`;
   }
 
   async drawCurves(key) {
     try {
       const told = await ask("GET", `episodes/${key}/curves`);
-      if (this.item?.key === key) this.curves.show(told);
+      if (this.item?.key !== key) return;
+      this.curves.show(told);
+      if (told.value !== null) {
+        this.value.show({ seconds: told.seconds, joints: [{ ...told.value, within: [0, 1] }], environment: [] });
+      }
     } catch (error) {
       if (!(error instanceof ConnectionLost) && this.item?.key === key) toast(error.message, "bad");
     }
@@ -216,11 +268,20 @@ class Desk {
 
   // --- saying -------------------------------------------------------------------------------------------
 
-  say(word) {
+  confirm() {
+    if (this.item === null || this.item.proposal === null) return;
+    const proposal = proposed(this.item);
+    if (this.confirmable(this.item)) return this.say(proposal.said, true);
+    if (proposal === null) toast("What was proposed is out of date: say good or bad yourself.");
+    else if (proposal.said === "unsure") toast("The estimator is unsure: say good or bad yourself.");
+    else toast("A person has judged this one: say good or bad to change it.");
+  }
+
+  say(word, confirmed = false) {
     if (this.item === null) return;
     const item = this.item;
     this.keepUndone([...this.undone, { episode: item.key, before: item.said ?? "withdrawn" }]);
-    this.send(item, word);
+    this.send(item, word, confirmed);
     const next = this.list.after(item.key);
     if (next !== null) this.show(next, { chosen: false });
     else if (this.list.filter === "unlabelled") this.show(null);
@@ -237,11 +298,13 @@ class Desk {
     this.send(item, last.before);
   }
 
-  send(item, word) {
+  send(item, word, confirmed = false) {
     const now = this.time.total();
     const seconds = Math.max(0, now - this.markedAt);
     this.markedAt = now;
-    const body = { key: clientKey(), episode: item.key, said: word, seconds, seen: item.label };
+    const shown = proposed(item);
+    const proposal = shown && { said: shown.said, score: shown.score, estimator: shown.estimator, confirmed };
+    const body = { key: clientKey(), episode: item.key, said: word, seconds, seen: item.label, proposal };
     said(item, word, this.me);
     this.list.tell(item);
     this.told();
@@ -290,6 +353,10 @@ class Desk {
       if (!event.repeat) this.say(word);
     } else if (event.key.toLowerCase() === "u") {
       if (!event.repeat) this.undo();
+    } else if (event.key === "Enter") {
+      // A button that was gone to by keys is pressed by it; a row of the list is where one is already.
+      if (event.target.matches("button:not(.row), input")) return;
+      if (!event.repeat) this.confirm();
     } else if (step !== undefined) this.show(this.list.beside(this.item?.key, step) ?? this.item?.key ?? null);
     else if (event.key === " ") this.screen.toggle();
     else return;
