@@ -76,7 +76,8 @@ def _print(summary: ProposalSummary) -> None:
 
     console, made = Console(), summary.proposals
     estimator = f"{made.estimator.name} ({made.estimator.variant}, {made.estimator.steps} steps)"
-    table = Table(title=f"{made.task}, epoch {made.epoch}: proposals of {estimator}, most doubtful first")
+    console.print(f"{made.task}, epoch {made.epoch}: proposals of {estimator}, most doubtful first", soft_wrap=True)
+    table = Table()
     for name in ("episode", "value at end", "proposal", "doubt", "said", "simulator"):
         table.add_column(name, justify="right" if name in ("value at end", "doubt") else "left")
     for one in sorted(made.episodes, key=lambda episode: -episode.doubt):
@@ -92,15 +93,15 @@ def _print(summary: ProposalSummary) -> None:
     source = f"calibrated on {cut.judged_good} good and {cut.judged_bad} bad episodes" if cut.calibrated else "as set"
     console.print(f"thresholds: {bad}, {good}; {source}", soft_wrap=True)
     each = ", each by thresholds from the others" if cut.calibrated else ""
-    console.print(f"verdicts of people: {_told(summary.with_people)}{each}", soft_wrap=True)
-    console.print(f"the simulator's truth: {_told(summary.with_truth)}{each}", soft_wrap=True)
+    console.print(f"verdicts of people: {_told(summary.with_people, each)}", soft_wrap=True)
+    console.print(f"the simulator's truth: {_told(summary.with_truth, each)}", soft_wrap=True)
     console.print(
         f"people who saw a proposal: {_told(summary.shown)}; {summary.confirmed} confirmed as they were", soft_wrap=True
     )
 
 
-def _told(found: Agreement) -> str:
+def _told(found: Agreement, how: str = "") -> str:
     if not found.decided and not found.unsure:
         return "none yet"
     share = "" if found.share is None else f" ({found.share:.0%})"
-    return f"{found.same} of {found.decided} agree{share}, {found.unsure} unsure"
+    return f"{found.same} of {found.decided} agree{share}, {found.unsure} unsure{how}"

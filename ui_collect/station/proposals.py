@@ -80,7 +80,7 @@ class ProposalBook:
         """
         known = self._epoch(recording)
         proposed = known.by_id.get(recording.facts.episode_id)
-        if known.proposals is None or proposed is None or _changed(recording, proposed):
+        if known.proposals is None or proposed is None or known.stale or _changed(recording, proposed):
             return None
         try:
             values = episode_values(self._folder(recording), known.proposals, proposed)
