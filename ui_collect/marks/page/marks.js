@@ -1,6 +1,7 @@
 // The page of marks: episodes, one of them on the screen, and where its stages are reached.
 
 import { ActiveTime } from "./active_time.js";
+import { arrive, askWho, at, toast } from "./arrival.js";
 import { ConnectionLost, Refused, ask } from "./api.js";
 import { Curves } from "./curves.js";
 import { Film } from "./film.js";
@@ -12,24 +13,14 @@ import { Timeline } from "./timeline.js";
 
 const LOOK_EVERY_MS = 5000;
 const HERE_EVERY_MS = 20000;
-const TOAST_MS = 6000;
 const PLACE_AFTER_MS = 200;
 const UNDONE_AT_MOST = 200;
-const UNINVITED = "Open the invitation link that the server printed.";
-
-const at = (id) => document.getElementById(id);
 
 function element(name, text, className = "") {
   const made = document.createElement(name);
   made.textContent = text;
   made.className = className;
   return made;
-}
-
-function toast(text, kind = "") {
-  const line = element("p", text, `toast ${kind}`);
-  at("toasts").append(line);
-  setTimeout(() => line.remove(), TOAST_MS);
 }
 
 class Desk {
@@ -51,7 +42,7 @@ class Desk {
     this.outbox = new Outbox("marks", me.id, {
       stored: (body, answer) => this.stored(body, answer),
       refused: (body, message) => this.refused(body, message),
-      unknown: (message) => start(message),
+      unknown: (message) => askWho(message),
       changed: (waiting, down) => this.waiting(waiting, down),
     });
     at("me").textContent = me.name;
@@ -110,7 +101,7 @@ class Desk {
     try {
       told = await ask("GET", "episodes");
     } catch (error) {
-      if (error instanceof Refused && error.status === 401) start(error.message);
+      if (error instanceof Refused && error.status === 401) askWho(error.message);
       return;
     }
     for (const item of told.episodes) this.pending(item);
@@ -411,47 +402,4 @@ class Desk {
   }
 }
 
-async function enter() {
-  const me = await ask("GET", "me");
-  if (me === null) return start(UNINVITED);
-  at("join").remove();
-  at("desk").hidden = false;
-  await new Desk(me).begin();
-}
-
-// Ask who it is, by the invitation in the address.
-function start(problem) {
-  const invitation = location.hash.slice(1);
-  const invited = /^[A-Za-z0-9_-]{20,}$/.test(invitation);
-  if (at("join") === null) return location.reload();
-  at("desk")?.remove();
-  at("join").hidden = false;
-  at("join-problem").textContent = invited ? "" : problem;
-  at("name").disabled = !invited;
-  at("name").focus();
-  at("join-form").querySelector("button").disabled = !invited;
-  at("join-form").addEventListener("submit", async (event) => {
-    event.preventDefault();
-    try {
-      await ask("POST", "join", { token: invitation, name: at("name").value.trim() });
-    } catch (error) {
-      at("join-problem").textContent = error.message;
-      return;
-    }
-    history.replaceState(null, "", location.pathname);
-    location.reload();
-  });
-}
-
-async function main() {
-  try {
-    await enter();
-  } catch (error) {
-    if (error instanceof Refused && error.status === 401) return start(UNINVITED);
-    if (!(error instanceof ConnectionLost)) throw error;
-    toast("No connection; trying again.", "bad");
-    setTimeout(main, 3000);
-  }
-}
-
-void main();
+void arrive((me) => new Desk(me).begin());

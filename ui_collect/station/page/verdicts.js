@@ -1,6 +1,7 @@
 // The verdict page: episodes, one of them on the screen, and what is said of it.
 
 import { ActiveTime } from "./active_time.js";
+import { arrive, askWho, at, toast } from "./arrival.js";
 import { ConnectionLost, Refused, ask, videoIsThere } from "./api.js";
 import { Curves } from "./curves.js";
 import { EpisodeList, filters, proposed } from "./episode_list.js";
@@ -10,22 +11,10 @@ import { keep, read } from "./stored.js";
 
 const LOOK_EVERY_MS = 5000;
 const HERE_EVERY_MS = 20000;
-const TOAST_MS = 6000;
 const UNDONE_AT_MOST = 200;
 const WORDS = { good: "Good", bad: "Bad", exclude: "Not used", withdrawn: "Taken back" };
-const UNINVITED = "Open the invitation link that the server printed.";
 const KEYS = { g: "good", b: "bad", x: "exclude" };
 const DOUBTFUL = "flywheel.verdicts.doubtful";
-
-const at = (id) => document.getElementById(id);
-
-function toast(text, kind = "") {
-  const line = document.createElement("p");
-  line.className = `toast ${kind}`;
-  line.textContent = text;
-  at("toasts").append(line);
-  setTimeout(() => line.remove(), TOAST_MS);
-}
 
 function chip(text, kind = "") {
   const element = document.createElement("span");
@@ -55,7 +44,7 @@ class Desk {
     this.outbox = new Outbox("verdicts", me.id, {
       stored: (body, answer) => this.stored(body, answer),
       refused: (body, message) => this.refused(body, message),
-      unknown: (message) => start(message),
+      unknown: (message) => askWho(message),
       changed: (waiting, down) => this.waiting(waiting, down),
     });
     at("me").textContent = me.name;
@@ -109,7 +98,7 @@ class Desk {
     try {
       told = await ask("GET", "episodes");
     } catch (error) {
-      if (error instanceof Refused && error.status === 401) start(error.message);
+      if (error instanceof Refused && error.status === 401) askWho(error.message);
       return;
     }
     for (const item of told.episodes) this.pending(item);
@@ -372,47 +361,4 @@ function said(item, word, me) {
   item.excluded = word === "exclude";
 }
 
-async function enter() {
-  const me = await ask("GET", "me");
-  if (me === null) return start(UNINVITED);
-  at("join").remove();
-  at("desk").hidden = false;
-  await new Desk(me).begin();
-}
-
-// Ask who it is, by the invitation in the address.
-function start(problem) {
-  const invitation = location.hash.slice(1);
-  const invited = /^[A-Za-z0-9_-]{20,}$/.test(invitation);
-  if (at("join") === null) return location.reload();
-  at("desk")?.remove();
-  at("join").hidden = false;
-  at("join-problem").textContent = invited ? "" : problem;
-  at("name").disabled = !invited;
-  at("name").focus();
-  at("join-form").querySelector("button").disabled = !invited;
-  at("join-form").addEventListener("submit", async (event) => {
-    event.preventDefault();
-    try {
-      await ask("POST", "join", { token: invitation, name: at("name").value.trim() });
-    } catch (error) {
-      at("join-problem").textContent = error.message;
-      return;
-    }
-    history.replaceState(null, "", location.pathname);
-    location.reload();
-  });
-}
-
-async function main() {
-  try {
-    await enter();
-  } catch (error) {
-    if (error instanceof Refused && error.status === 401) return start(UNINVITED);
-    if (!(error instanceof ConnectionLost)) throw error;
-    toast("No connection; trying again.", "bad");
-    setTimeout(main, 3000);
-  }
-}
-
-void main();
+void arrive((me) => new Desk(me).begin());
