@@ -64,4 +64,4 @@ def serve(
     store = Store.at(root) if root else Store.from_environment()
     # A policy of the registry is collected with for the iteration that is open; one that is only tried out for none.
     epoch = (lambda: store.newest_iteration(program)) if policy in ALIASES else None
-    return serve_robots(follower_of(policy, store, program), settings, wait=wait, epoch=epoch)
+    return serve_robots(follower_of(policy, store, program, settings.guidance), settings, wait=wait, epoch=epoch)

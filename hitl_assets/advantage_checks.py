@@ -37,7 +37,8 @@ def _paths(context: dg.AssetCheckExecutionContext, store: StoreResource) -> Adva
 def new_episodes_are_new(
     context: dg.AssetCheckExecutionContext, advantage_preset: AdvantagePresetChoice, store: StoreResource
 ) -> dg.AssetCheckResult:
-    """Compare the episodes of the two data sets, by their ids where they have some."""
+    """Compare the episodes of the two data sets, by their ids, or by their actions where they have none."""
+    from hitl_ops.labels.episode_ids import episode_ids
     from hitl_ops.records.lerobot_reading import check_dataset, open_lerobot
 
     findings = Findings()
@@ -47,9 +48,8 @@ def new_episodes_are_new(
         ids = []
         for place in places:
             check_dataset(place)
-            entries = list(open_lerobot(place).entries())
-            ids.append({str(entry.facts["episode_id"]) for entry in entries if "episode_id" in entry.facts})
-            findings.figures[f"episodes of {place.name}"] = len(entries)
+            ids.append({name for _, name in episode_ids(open_lerobot(place))})
+            findings.figures[f"episodes of {place.name}"] = len(ids[-1])
         if places[0].resolve() == places[1].resolve():
             findings.wrong.append("both data sets are the same one")
         elif shared := ids[0] & ids[1]:

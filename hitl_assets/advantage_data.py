@@ -137,15 +137,24 @@ def _record(
     config: DemonstrationsConfig, raw: Path, dataset: Path, how: StationDatasetConfig, progress: "Progress"
 ) -> None:
     """Record a scripted hand's episodes, and convert them where something changed."""
-    from hitl_ops.records.lerobot_reading import open_lerobot
+    from hitl_ops.contracts.publish import publish_json
+    from hitl_ops.records.lerobot_layout import read_json
     from hitl_ops.rollouts.demonstrations import RAW, record_demonstrations
     from hitl_ops.samples.station_dataset import build_station_dataset
 
     claim(raw, config.model_dump(mode="json", exclude={"processes", "episodes"}))
-    summary = record_demonstrations(config, raw, progress)
-    there = dataset.is_dir() and open_lerobot(dataset).info.total_episodes == summary.episodes
-    if not there or summary.recorded_now:
-        build_station_dataset(raw / RAW, dataset, how, progress=progress)
+    record_demonstrations(config, raw, progress)
+    files = sorted((raw / RAW).glob("*.hdf5"))
+    made_from = {
+        "recordings": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files],
+        "how": how.model_dump(mode="json"),
+    }
+    note = dataset.with_name(f"{dataset.name}.made_from.json")
+    if dataset.is_dir() and note.is_file() and read_json(note) == made_from:
+        return
+    note.unlink(missing_ok=True)
+    build_station_dataset(raw / RAW, dataset, how, progress=progress)
+    publish_json(note, made_from)  # last: a kill before this makes the data set anew
 
 
 @dg.asset(

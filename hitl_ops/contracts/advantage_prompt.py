@@ -52,6 +52,13 @@ class PromptStyle(StrictConfig):
             return split_advantage(task)[0]
         return self.prompts(task)[-1 if good else 0]
 
+    def reworded(self, prompt: str) -> str:
+        """The same prompt in this style's words: good becomes the best there is, bad the worst; slices stay."""
+        task, good = split_advantage(prompt)
+        if good is None and self.name == "n_slices" and (found := _ENDING.search(prompt.strip())):
+            return f"{task}, {found.group(1)}"
+        return self.prompt(task, good)
+
     def level(self, prompt: str) -> float:
         """What a prompt says, as a number for policies that read none: 1 the best, -1 the worst, 0 nothing said.
 

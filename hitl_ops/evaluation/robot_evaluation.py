@@ -43,6 +43,9 @@ class RobotEvaluationConfig(StrictConfig):
     seed: int = Field(default=700_000, ge=0, description="the first episode's seed; the others follow")
     chunk_steps: int = Field(default=25, ge=1, description="actions of a chunk before the next, as the station's")
     blend_steps: int = Field(default=25, ge=0, description="overlap of two chunks that is blended, as the station's")
+    guidance: float | None = Field(
+        default=None, ge=0, le=10, description="how far policies are led by what they are told; unset: as trained"
+    )
     processes: int = Field(default=0, ge=0, le=256, description="groups of ten played at once; 0: one a core")
     scoring: EvaluationConfig = Field(
         default=EvaluationConfig(reference="serving"), description="intervals and comparison"
@@ -164,7 +167,7 @@ def _policy(told: _Told) -> RobotPolicy:
 
     if told.policy_id not in _opened:
         _opened.clear()
-        _opened[told.policy_id] = load_robot_policy(told.folder)
+        _opened[told.policy_id] = load_robot_policy(told.folder, told.config.guidance)
     return _opened[told.policy_id]
 
 

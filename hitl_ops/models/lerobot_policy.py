@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from hitl_ops.contracts.advantage_prompt import split_advantage
+from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.robot import Float32, RobotSpec
 from hitl_ops.records.lerobot_layout import ENVIRONMENT, IMAGES, STATE
 
@@ -36,6 +37,14 @@ class LeRobotPolicy:
             self.metadata["prompt"] = model.facts.style.prompt(model.facts.task, True)
             self.metadata["guidance"] = model.facts.guidance
         self._model = model
+        self._guidance = model.facts.guidance
+
+    def guide(self, guidance: float) -> None:
+        """See :class:`~hitl_ops.models.robot_policy.CanBeGuided`."""
+        if self._model.facts.advantage == "none":
+            raise UserError("the policy was never told how good anything is", "leave guidance out")
+        self._guidance = guidance
+        self.metadata["guidance"] = guidance
 
     @classmethod
     def load(cls, weights: Path) -> Self:
@@ -52,32 +61,33 @@ class LeRobotPolicy:
 
     def infer(self, observations: Sequence[dict[str, Any]]) -> list[Float32]:
         """See :class:`~hitl_ops.models.robot_policy.RobotPolicy`."""
-        facts = self._model.facts
-        prompts = [split_advantage(str(observation.get("prompt", ""))) for observation in observations]
+        # In the very words of the training, whatever words it was asked in.
+        style = self._model.facts.style
+        prompts = [style.reworded(str(observation.get("prompt", ""))) for observation in observations]
         chunks = self._chunks(observations, prompts)
-        if facts.advantage != "none" and facts.guidance != 1.0:
+        if self._guided:
             # The same noise for both, so that they differ in nothing but what they are told.
-            untold = self._chunks(observations, [(task, None) for task, _ in prompts])
-            chunks = untold + np.float32(facts.guidance) * (chunks - untold)
+            untold = self._chunks(observations, [split_advantage(prompt)[0] for prompt in prompts])
+            chunks = untold + np.float32(self._guidance) * (chunks - untold)
         return list(chunks[:, : self.spec.action_horizon])
 
-    def _chunks(self, observations: Sequence[dict[str, Any]], prompts: Sequence[tuple[str, bool | None]]) -> Float32:
+    def _chunks(self, observations: Sequence[dict[str, Any]], prompts: Sequence[str]) -> Float32:
         """Chunks of joint targets [B, horizon, dim] for observations that are told this."""
         import torch
 
-        facts = self._model.facts
-        guided = facts.advantage != "none" and facts.guidance != 1.0
-        with torch.inference_mode(), torch.random.fork_rng(enabled=guided):
-            if guided:
+        with torch.inference_mode(), torch.random.fork_rng(enabled=self._guided):
+            if self._guided:
                 torch.manual_seed(_NOISE)
             ready = self._model.before(self._batch(observations, prompts))
             chunks = self._model.after(self._model.policy.predict_action_chunk(ready))
         actions: Float32 = chunks.float().cpu().numpy()
         return actions
 
-    def _batch(
-        self, observations: Sequence[dict[str, Any]], prompts: Sequence[tuple[str, bool | None]]
-    ) -> dict[str, Any]:
+    @property
+    def _guided(self) -> bool:
+        return self._model.facts.advantage != "none" and self._guidance != 1.0
+
+    def _batch(self, observations: Sequence[dict[str, Any]], prompts: Sequence[str]) -> dict[str, Any]:
         """Observations as LeRobot's pipelines take a batch."""
         import torch
 
@@ -85,19 +95,17 @@ class LeRobotPolicy:
         batch: dict[str, Any] = {STATE: _stacked([one["state"] for one in observations])}
         around = [np.asarray(one.get("environment_state", ()), np.float32) for one in observations]
         if facts.advantage == "environment_state":
-            around = [
-                np.append(one, np.float32(INDICATORS[good])) for one, (_, good) in zip(around, prompts, strict=True)
-            ]
+            levels = [np.float32(facts.style.level(prompt)) for prompt in prompts]
+            around = [np.append(one, level) for one, level in zip(around, levels, strict=True)]
         if around[0].size:
             batch[ENVIRONMENT] = _stacked(around)
         for camera in self.spec.cameras:
             pictures = np.stack([np.asarray(one["images"][camera.name]) for one in observations])
             batch[IMAGES + camera.name] = torch.from_numpy(pictures).float() / 255
         if facts.advantage == "prompt":
-            # In the very words of the training, whatever words it was asked in.
-            batch["task"] = [facts.style.prompt(task, good) for task, good in prompts]
+            batch["task"] = list(prompts)
         else:
-            batch["task"] = [task for task, _ in prompts]
+            batch["task"] = [split_advantage(prompt)[0] for prompt in prompts]
         return batch
 
 

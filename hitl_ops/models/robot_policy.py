@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self, get_args
+from typing import Any, Protocol, Self, get_args, runtime_checkable
 
 import numpy as np
 from pydantic import ValidationError
@@ -44,6 +44,18 @@ class RobotPolicy(Protocol):
 
         Returns:
             As many chunks of absolute joint targets, each float32 [horizon, dim].
+        """
+
+
+@runtime_checkable
+class CanBeGuided(Protocol):
+    """A policy that can be led further by what it is told than it was in its training."""
+
+    def guide(self, guidance: float) -> None:
+        """From now on act so: 1 as told, above it further in the direction from the untold to the told action.
+
+        Raises:
+            UserError: it was never told anything.
         """
 
 
@@ -106,14 +118,16 @@ LOADERS: dict[str, Callable[[Path], RobotPolicy]] = {
 """Kind of policy → what opens the folder of its weights; further kinds of policy are entered here."""
 
 
-def load_robot_policy(folder: Path) -> RobotPolicy:
+def load_robot_policy(folder: Path, guidance: float | None = None) -> RobotPolicy:
     """Open a policy for a robot.
 
     Args:
         folder: holds ``merged/`` with its weights and ``config.json``.
+        guidance: how far it is led by what it is told, in place of what its training says.
 
     Raises:
-        UserError: the folder holds no policy, a damaged one, or one of a kind that cannot be served.
+        UserError: the folder holds no policy, a damaged one, one of a kind that cannot be served, or one that cannot be
+            led.
     """
     weights = folder / WEIGHTS_FOLDER
     kind = _config(weights).get("type")
@@ -122,7 +136,13 @@ def load_robot_policy(folder: Path) -> RobotPolicy:
             f"policy '{folder}' is of the kind '{kind}', which no robot can be served with",
             f"name one of the kind {', '.join(LOADERS)}",
         )
-    return LOADERS[kind](weights)
+    policy = LOADERS[kind](weights)
+    if guidance is None:
+        return policy
+    if not isinstance(policy, CanBeGuided):
+        raise UserError(f"policy '{folder}' is told nothing that it could be led by", "leave guidance out")
+    policy.guide(guidance)
+    return policy
 
 
 def joints_only(joints: int = 14, *, horizon: int = 50, frequency_hz: float = 50.0) -> RobotSpec:

@@ -96,7 +96,8 @@ def _ask(policy: RobotPolicy, asking: Sequence[_Playing]) -> None:
         observations = []
         for one in group:
             images = one.world.images(policy.spec.camera_names, _size(policy)) if policy.spec.cameras else {}
-            prompt = advantage_prompt(one.world.task, good=True)
+            # A policy that reads its task is asked with the one it was trained for.
+            prompt = advantage_prompt(str(policy.metadata.get("task") or one.world.task), good=True)
             observations.append(policy_observation(one.reading, images, prompt))
         began = time.perf_counter()
         chunks = policy.infer(observations)

@@ -24,6 +24,13 @@ class PolicyServerConfig(StrictConfig):
     default_prompt: str = Field(
         default="", max_length=2000, description="the task where a robot names none; Advantage=True is added to either"
     )
+    guidance: float | None = Field(
+        default=None,
+        ge=0,
+        le=10,
+        description="how far the policy is led by what it is told, in place of what its training says: 1 acts as told, "
+        "above it goes on in the direction from the untold to the told action",
+    )
     max_clients: int = Field(
         default=32, ge=1, le=1024, description="robots connected at once; further ones are refused"
     )

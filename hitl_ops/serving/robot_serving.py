@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -29,19 +30,21 @@ API_KEY_VARIABLE = "FLYWHEEL_POLICY_KEY"
 _INTERRUPTED = 130
 
 
-def follower_of(policy: str, store: Store, program: str) -> PolicyFollower:
+def follower_of(policy: str, store: Store, program: str, guidance: float | None = None) -> PolicyFollower:
     """What the ``--policy`` option means.
 
     Args:
         policy: an alias of the registry, "hold", or a policy's folder.
         store: holds the registry.
         program: whose policy, with an alias.
+        guidance: how far policies are led by what they are told; None: as their trainings say.
 
     Raises:
         UserError: it is no alias, and no policy's folder.
     """
+    load = functools.partial(load_robot_policy, guidance=guidance)
     if policy in ALIASES:
-        return PolicyFollower(AliasSource(store, program, policy))
+        return PolicyFollower(AliasSource(store, program, policy), load)
     if policy == HoldPolicy.kind:
         hold = HoldPolicy(joints_only())
         return PolicyFollower(OnePolicySource(policy), lambda _: hold)
@@ -50,7 +53,7 @@ def follower_of(policy: str, store: Store, program: str) -> PolicyFollower:
         raise UserError(
             f"policy '{policy}' is no folder", f"write {', '.join(ALIASES)}, {HoldPolicy.kind}, or a policy's folder"
         )
-    return PolicyFollower(FolderSource(folder.resolve()), load_robot_policy)
+    return PolicyFollower(FolderSource(folder.resolve()), load)
 
 
 def serve_robots(

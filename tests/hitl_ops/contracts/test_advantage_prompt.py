@@ -60,6 +60,9 @@ def test_what_is_said_is_read_again(task: str, style: PromptStyle, label: int) -
     assert style_of([task, *prompts]) == style
     assert (style.prompt(said, True), style.prompt(said, False)) == (prompts[-1], prompts[0])
     assert style.prompt(said, None) == task
+    assert style.reworded(said) == said and style.reworded(task) == task
+    assert style.reworded(f"{task}, Advantage=True") == prompts[-1]
+    assert style.reworded(f"{task}, Advantage: negative") == prompts[0]
     assert style.level(task) == 0
 
 

@@ -103,6 +103,12 @@ def test_each_makes_of_the_labels_what_its_name_says(ways: Path, tmp_path: Path,
     assert asked(tmp_path / "awbc_3", f"{TASK}, Advantage=True", guidance=2.0) == pytest.approx(
         2 * good - untold, abs=1e-4
     )
+    # The same, said where it is served; what is told nothing cannot be led.
+    assert asked(tmp_path / "awbc_3", f"{TASK}, Advantage=True", guidance=1.0) == good
+    led = load_robot_policy(tmp_path / "awbc_3", guidance=2.0)
+    assert led.metadata["guidance"] == 2.0
+    with pytest.raises(UserError, match="never told"):
+        load_robot_policy(tmp_path / "bc_3", guidance=2.0)
     again = train_advantage_policies(config, ways / "set", [ways / "binary"], tmp_path)
     assert again == done
 
@@ -116,6 +122,8 @@ def test_the_best_slice_is_asked_for(ways: Path, tmp_path: Path) -> None:
     assert policy.metadata["prompt"] == f"{TASK}, Advantage: 4"
     assert asked(folder, f"{TASK}, Advantage=True") > 0.6
     assert asked(folder, f"{TASK}, Advantage=False") < -0.6
+    assert asked(folder, f"{TASK}, Advantage: 4") == asked(folder, f"{TASK}, Advantage=True")
+    assert abs(asked(folder, f"{TASK}, Advantage: 2")) < 0.4
 
 
 def test_labels_laid_over_a_data_set_are_heard(ways: Path) -> None:

@@ -303,7 +303,10 @@ class Desk {
     if (made.problem !== undefined) return toast(made.problem, "bad");
     if (made.dropped > 0) toast(`${made.dropped} later ${made.dropped > 1 ? "marks" : "mark"} can no longer be, and went with it. Undo brings all back.`);
     // With the last stage an episode is at its end.
-    this.say(made.marks, finalLevel(made.marks) === this.stages || (this.item.done && made.marks.length > 0));
+    // What was at its end by its marks alone is not, once the last of them is taken away.
+    const byItself = finalLevel(this.item.marks) === this.stages;
+    const kept = this.item.done && !byItself && made.marks.length > 0;
+    this.say(made.marks, finalLevel(made.marks) === this.stages || kept);
   }
 
   done() {
