@@ -24,7 +24,9 @@ class PolicyCard(BaseModel):
     samples_hash: str = Field(description="hash over the training samples' manifest")
     sample_counts: dict[str, int] = Field(default_factory=dict, description="samples by source")
     config: dict[str, Any]
-    prompt_style: str = Field(default="incremental", description="prompt dialect the policy was trained on")
+    prompt_style: str = Field(
+        default="incremental", description="prompt dialect the policy was trained on, or the prompt it is asked with"
+    )
     metrics: dict[str, float] = Field(default_factory=dict)
     code_version: str = ""
 

@@ -198,7 +198,7 @@ def load_action_model(folder: Path, *, device: str) -> ActionModel:
     from lerobot.policies.factory import make_pre_post_processors
     from safetensors.torch import load_model
 
-    facts = _read_facts(folder)
+    facts = read_policy_facts(folder)
     kind = read_json(folder / "config.json").get("type")
     with quiet_lerobot():
         try:
@@ -408,7 +408,12 @@ def _tensors(
     return told
 
 
-def _read_facts(folder: Path) -> PolicyFacts:
+def read_policy_facts(folder: Path) -> PolicyFacts:
+    """What is known of the policy in a folder beyond LeRobot's own files.
+
+    Raises:
+        UserError: the folder holds no policy, or a damaged one.
+    """
     file = folder / FACTS_FILE
     try:
         return PolicyFacts.model_validate(json.loads(file.read_bytes()))

@@ -9,7 +9,7 @@ from pathlib import Path
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.policy_card import PolicyCard
 from hitl_ops.contracts.publish import publish_json, publishing, sweep_temporaries
-from hitl_ops.models.action_model import WEIGHTS_FILE
+from hitl_ops.models.action_model import WEIGHTS_FILE, read_policy_facts
 from hitl_ops.models.planner_lm import CARD_FILE
 from hitl_ops.models.robot_policy import WEIGHTS_FOLDER
 from hitl_ops.records.lerobot_reading import open_lerobot
@@ -63,12 +63,20 @@ def publish_robot_policy(
         samples_hash=trained.data_hash,
         sample_counts={name: count for name, count in counts.items() if count},
         config=trained.config,
-        prompt_style="advantage" if trained.config["model"]["advantage"] != "none" else "plain",
+        prompt_style=_prompt_style(source),
         metrics={name: float(value) for name, value in figures.items() if value is not None},
         code_version=code_version,
     )
     publish_json(folder / CARD_FILE, card)
     return card
+
+
+def _prompt_style(weights: Path) -> str:
+    """How a policy is told to act well: ``plain`` never, ``advantage`` by a verdict's words, else the very prompt."""
+    facts = read_policy_facts(weights)
+    if facts.advantage == "none":
+        return "plain"
+    return "advantage" if facts.style.name == "verdict" else facts.style.prompt(facts.task, True)
 
 
 def _link(source: str, target: str) -> None:

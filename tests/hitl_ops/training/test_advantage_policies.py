@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hitl_ops.contracts.advantage_prompt import label_prompts
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.models.action_model import FACTS_FILE
+from hitl_ops.models.planner_lm import read_card
 from hitl_ops.models.robot_policy import load_robot_policy
 from hitl_ops.records.lerobot_overlay import write_overlay
 from hitl_ops.records.lerobot_reading import open_lerobot
@@ -119,7 +120,7 @@ def test_the_best_slice_is_asked_for(ways: Path, tmp_path: Path) -> None:
     summary = train_advantage_policies(config, ways / "set", [ways / "slices"], tmp_path)["awbc_0"]
     folder = published(tmp_path / "awbc_0", summary, ways / "set")
     policy = load_robot_policy(folder)
-    assert policy.metadata["prompt"] == f"{TASK}, Advantage: 4"
+    assert policy.metadata["prompt"] == read_card(folder).prompt_style == f"{TASK}, Advantage: 4"
     assert asked(folder, f"{TASK}, Advantage=True") > 0.6
     assert asked(folder, f"{TASK}, Advantage=False") < -0.6
     assert asked(folder, f"{TASK}, Advantage: 4") == asked(folder, f"{TASK}, Advantage=True")
