@@ -19,14 +19,18 @@ from pydantic import BaseModel, Field, ValidationError
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.publish import publish_json, publishing
-from hitl_ops.records.lerobot_columns import EpisodeSpan, check_finite, episode_spans, read_columns
-from hitl_ops.records.lerobot_layout import INFO_PATH, read_json
+from hitl_ops.records.lerobot_columns import check_finite, episode_spans, read_columns
+from hitl_ops.records.lerobot_edit import ADVANTAGE
+from hitl_ops.records.lerobot_layout import AUTOMATIC, INFO_PATH, read_json
 from hitl_ops.records.lerobot_reading import LeRobotFolder
+from hitl_ops.records.lerobot_stats import Stats
 
 FACTS_FILE = "overlay.json"
 COLUMNS_FILE = "columns.parquet"
 _NOT_OF_THE_FRAMES = ("total_tasks",)
 """Says how many tasks there are, which changes when a data set is labelled in place; its frames stay what they are."""
+_SAID_OF_THE_FRAMES = frozenset({*AUTOMATIC, ADVANTAGE})
+"""Columns whose statistics labelling changes, or which follow from the lengths of episodes."""
 
 
 class OverlayFacts(BaseModel):
@@ -89,20 +93,28 @@ class Overlay:
 def dataset_fingerprint(folder: LeRobotFolder) -> str:
     """Tells a data set's frames from others' without reading a row.
 
-    Of ``info.json`` (but for the number of tasks) and each episode's index, length and data file.
+    Of ``info.json`` (but for the number of tasks) and each episode's index, length, data file, id and statistics; but
+    for those of columns that labels stand in, so that a data set labelled in place is still the same.
 
     Raises:
         UserError: the data set's description is missing or corrupt.
     """
-    return _fingerprint(folder, episode_spans(folder))
-
-
-def _fingerprint(folder: LeRobotFolder, spans: Sequence[EpisodeSpan]) -> str:
     said = {key: value for key, value in read_json(folder.root / INFO_PATH).items() if key not in _NOT_OF_THE_FRAMES}
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
-    for span in spans:
-        digest.update(f"\n{span.index} {span.length} {span.data.parent.name}/{span.data.name}".encode())
+    for entry in folder.entries():
+        digest.update(f"\n{entry.index} {entry.length} {entry.data.parent.name}/{entry.data.name}".encode())
+        digest.update(json.dumps([entry.facts.get("episode_id"), _of_the_frames(entry.stats)]).encode())
     return digest.hexdigest()
+
+
+def _of_the_frames(stats: Mapping[str, Stats]) -> list[Any]:
+    """An episode's statistics in a fixed order, but for those of columns that labels stand in."""
+    return [
+        [key, name, value.tolist()]
+        for key, one in sorted(stats.items())
+        if key not in _SAID_OF_THE_FRAMES
+        for name, value in sorted(one.items())
+    ]
 
 
 def write_overlay(
@@ -151,7 +163,7 @@ def write_overlay(
             raise UserError(f"task_index {min(unknown)} of overlay '{place}' has no task", "name a task for each")
     facts = OverlayFacts(
         dataset=str(folder.root.resolve()),
-        fingerprint=_fingerprint(folder, spans),
+        fingerprint=dataset_fingerprint(folder),
         frames=frames,
         columns={name: str(values.dtype) for name, values in columns.items()},
         tasks=None if tasks is None else dict(tasks),

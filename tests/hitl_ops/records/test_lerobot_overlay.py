@@ -10,8 +10,10 @@ import pytest
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.records.lerobot_columns import read_columns
+from hitl_ops.records.lerobot_layout import FACTS_PATH
 from hitl_ops.records.lerobot_overlay import dataset_fingerprint, open_overlay, read_column, write_overlay
 from hitl_ops.records.lerobot_reading import check_dataset, open_lerobot
+from hitl_ops.records.lerobot_relabel import relabel_tasks
 from tests.support.lerobot_sets import contents, legacy_file, make_set, rewrite_column
 
 LENGTHS = (5, 1, 8)
@@ -67,6 +69,38 @@ def test_of_another_data_set_is_refused(tmp_path: Path, version: str) -> None:
         open_overlay(tmp_path / "over", folder)
     with pytest.raises(UserError, match="does not exist"):
         open_overlay(tmp_path / "nowhere", folder)
+
+
+@VERSIONS
+def test_equal_lengths_do_not_make_it_the_same_one(tmp_path: Path, version: str) -> None:
+    folder = make_set(tmp_path / "set", LENGTHS, {"progress": PROGRESS}, version=version)
+    same = make_set(tmp_path / "same", LENGTHS, {"progress": PROGRESS}, version=version)
+    other = make_set(tmp_path / "other", LENGTHS, {"progress": PROGRESS / 2}, version=version)
+    write_overlay(tmp_path / "over", folder, {"value": PROGRESS})
+    assert dataset_fingerprint(same) == dataset_fingerprint(folder)
+    with pytest.raises(UserError, match="was made for another data set"):
+        open_overlay(tmp_path / "over", other)
+    # Nor do equal numbers, where it is noted which recordings they are of.
+    for name, where in (("a", folder.root), ("b", same.root)):
+        lines = [json.dumps({"episode_index": n, "episode_id": f"{name}{n}"}) for n in range(len(LENGTHS))]
+        (where / FACTS_PATH).write_text("\n".join(lines))
+    assert dataset_fingerprint(same) != dataset_fingerprint(folder)
+
+
+@VERSIONS
+@pytest.mark.parametrize("total", [True, False])
+def test_labelled_in_place_it_is_still_the_same_one(tmp_path: Path, version: str, total: bool) -> None:
+    folder = make_set(tmp_path / "set", LENGTHS, {"progress": PROGRESS}, version=version)
+    if total:
+        stats = {"task_index": {"mean": [0.0], "max": [0]}, "progress": {"mean": [0.5]}}
+        (folder.root / "meta/stats.json").write_text(json.dumps(stats))
+    write_overlay(tmp_path / "over", folder, {"value": PROGRESS})
+    before = [entry.stats["task_index"]["max"].item() for entry in folder.entries()]
+    relabel_tasks(folder, (np.arange(14) % 2).astype(np.int32), ["bad", "good"])
+    labelled = open_lerobot(folder.root)
+    assert labelled.tasks == {0: "bad", 1: "good"}
+    assert before != [entry.stats["task_index"]["max"].item() for entry in labelled.entries()]
+    open_overlay(tmp_path / "over", labelled)
 
 
 def test_what_does_not_fit_is_not_written(tmp_path: Path) -> None:
