@@ -45,6 +45,7 @@ ESTIMATION_SOURCES = (
     "models/frame_backbones.py",
     "records/video_stream.py",
     "samples/estimated_advantages.py",
+    "samples/estimation_input.py",
 )
 
 
@@ -156,7 +157,12 @@ def estimated_dataset(
         paths = AdvantagePaths(store.iteration(PROGRAM, context.partition_key))
         dataset = new_dataset(chosen, paths)
         summary = estimate_advantages(
-            estimator_folder(paths), dataset, chosen.estimation, paths.estimated, progress.of_step(context)
+            estimator_folder(paths),
+            dataset,
+            chosen.estimation,
+            paths.estimated,
+            progress.of_step(context),
+            replace=True,
         )
         paths.plots.mkdir(parents=True, exist_ok=True)
         pictures = [paths.plots / f"estimated_{episode}.png" for episode in range(min(3, summary.episodes))]

@@ -26,6 +26,7 @@ from hitl_ops.records.lerobot_layout import STATE, numpy_column
 from hitl_ops.records.lerobot_overlay import dataset_fingerprint
 from hitl_ops.records.lerobot_reading import LeRobotFolder, open_lerobot
 from hitl_ops.records.video_stream import CHUNKS_AHEAD, Clip, Pictures, StreamFigures, VideoStream
+from hitl_ops.samples.estimation_input import states_digest, videos_digest
 from hitl_ops.samples.estimation_output import estimation_output
 from hitl_ops.samples.frame_encoding import FrameEncoder
 
@@ -80,6 +81,8 @@ def estimate_advantages(
     config: EstimationConfig | None = None,
     out: Path | None = None,
     progress: Progress = silent,
+    *,
+    replace: bool = False,
 ) -> EstimationSummary:
     """Estimate value and advantage of every frame of a data set; what was finished before is kept.
 
@@ -91,6 +94,8 @@ def estimate_advantages(
             with ``relative_advantage`` (KAI0), ``absolute_value`` and ``absolute_advantage`` behind the other columns;
             for one of version 3.0 an overlay ``<data set>_<name>_<steps>`` beside it.
         progress: told of the frames that are done.
+        replace: whether other estimates, finished or not, that stand where these go are removed first; refused
+            otherwise.
 
     Returns:
         What came of it.
@@ -102,7 +107,7 @@ def estimate_advantages(
     from hitl_ops.models.advantage_estimator import load_estimator
 
     config = config or EstimationConfig()
-    device = _device(config.device)
+    device = device_of(config)
     folder, model = open_lerobot(dataset), load_estimator(estimator, device)
     facts = model.facts
     _check_fits(folder, estimator, facts.cameras, facts.joints)
@@ -115,6 +120,8 @@ def estimate_advantages(
         "weights": weights_hash(estimator),
         "settings": config.model_dump(mode="json", include={"delta", "batch_size", "precision"}) | {"device": device},
         "dataset": dataset_fingerprint(folder),
+        "videos": videos_digest(folder, facts.cameras),
+        "states": states_digest(spans) if facts.joints else None,
         "columns": columns,
         "episodes": len(spans),
         "frames": len(moments),
@@ -122,7 +129,7 @@ def estimate_advantages(
     summary = EstimationSummary(
         name=name, place="", variant=facts.config.variant, columns=columns, episodes=len(spans), frames=len(moments)
     )
-    with estimation_output(folder, spans, name, made, out) as output:
+    with estimation_output(folder, spans, name, made, out, replace=replace) as output:
         summary.place = str(output.place)
         if output.finished():
             progress(summary.frames, summary.frames, "estimated before")
@@ -174,10 +181,11 @@ def _columns(variant: str) -> list[str]:
     return [*([RELATIVE_ADVANTAGE] if variant == "KAI0" else []), ABSOLUTE_VALUE, ABSOLUTE_ADVANTAGE]
 
 
-def _device(wanted: str) -> str:
+def device_of(config: EstimationConfig) -> str:
+    """What an estimator runs on here."""
     import torch
 
-    return "cuda" if wanted == "auto" and torch.cuda.is_available() else "cpu"
+    return "cuda" if config.device == "auto" and torch.cuda.is_available() else "cpu"
 
 
 def _check_fits(folder: LeRobotFolder, estimator: Path, cameras: Sequence[str], joints: int) -> None:

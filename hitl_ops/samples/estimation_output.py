@@ -52,6 +52,9 @@ class EstimationOutput(Protocol):
             UserError: something else stands there.
         """
 
+    def outdated(self) -> bool:
+        """Whether estimates made from something else stand there."""
+
     def has(self, span: EpisodeSpan) -> bool:
         """Whether an episode's estimates stand in the unfinished folder."""
 
@@ -64,7 +67,13 @@ class EstimationOutput(Protocol):
 
 @contextlib.contextmanager
 def estimation_output(
-    folder: LeRobotFolder, spans: list[EpisodeSpan], name: str, made: Mapping[str, Any], overlay: Path | None
+    folder: LeRobotFolder,
+    spans: list[EpisodeSpan],
+    name: str,
+    made: Mapping[str, Any],
+    overlay: Path | None,
+    *,
+    replace: bool = False,
 ) -> Iterator[EstimationOutput]:
     """What takes the estimates of a data set.
 
@@ -75,9 +84,11 @@ def estimation_output(
         made: everything they depend on; estimates made of something else are not gone on with.
         overlay: folder of an overlay to write; where None, ``data_<name>`` in a data set of version 2.1, and an overlay
             ``<data set>_<name>`` beside one of version 3.0.
+        replace: whether estimates made of something else, finished or not, are removed first.
 
     Raises:
-        UserError: another process is at it, or the unfinished folder holds estimates made of something else.
+        UserError: another process is at it, something else stands there, or the unfinished folder holds estimates made
+            of something else.
     """
     legacy = folder.info.version == LEGACY_VERSION
     root = folder.root.resolve()
@@ -88,12 +99,15 @@ def estimation_output(
         place = root.with_name(f"{root.name}_{name}") if overlay is None else Path(overlay).resolve()
         if place == root or place.is_relative_to(root / "data"):
             raise UserError(f"'{place}' belongs to the data set", "name another folder for the overlay")
-        output = _AsOverlay(place, place.with_name(f".{place.name}.unfinished"), made, folder, spans)
-    if output.finished():
+        output = _AsOverlay(place, unfinished_folder(place), made, folder, spans)
+    outdated = replace and output.outdated()
+    if not outdated and output.finished():
         shutil.rmtree(output.work, ignore_errors=True)  # left where a kill came between the last two steps
         yield output
         return
     with _alone(output.work, output.place):
+        if replace:
+            _remove_others(output, outdated, made)
         sweep_temporaries(output.work)
         _claim(output.work, made)
         try:
@@ -113,9 +127,14 @@ class _Beside:
         if not self.place.exists():
             return False
         file = self.place / SUMMARY_FILE
-        if not file.is_file() or read_json(file) != self._made:
-            raise _other(self.place)
+        said = read_json(file) if file.is_file() else {}
+        if said != self._made:
+            raise _other(self.place, said, self._made)
         return True
+
+    def outdated(self) -> bool:
+        file = self.place / SUMMARY_FILE
+        return file.is_file() and _is_outdated(read_json(file), self._made)
 
     def has(self, span: EpisodeSpan) -> bool:
         return self._file(span).is_file()
@@ -148,9 +167,16 @@ class _AsOverlay:
     def finished(self) -> bool:
         if not self.place.exists():
             return False
-        if not (self.place / FACTS_FILE).is_file() or open_overlay(self.place, self._folder).facts.made != self._made:
-            raise _other(self.place)
+        file = self.place / FACTS_FILE
+        said = open_overlay(self.place, self._folder).facts.made if file.is_file() else {}
+        if said != self._made:
+            raise _other(self.place, said, self._made)
         return True
+
+    def outdated(self) -> bool:
+        # Not opened as an overlay: it may well be one of a data set that stood here before.
+        file = self.place / FACTS_FILE
+        return file.is_file() and _is_outdated(read_json(file).get("made"), self._made)
 
     def has(self, span: EpisodeSpan) -> bool:
         return self._file(span).is_file()
@@ -195,22 +221,72 @@ def _with_columns(table: pa.Table, columns: Columns) -> pa.Table:
     return table.replace_schema_metadata(metadata)
 
 
-def _other(place: Path) -> UserError:
+def _is_outdated(said: Any, made: Mapping[str, Any]) -> bool:
+    """Whether what is said of a result speaks of estimates, and of others than these."""
+    return isinstance(said, dict) and {"estimator", "weights"} <= said.keys() and said != made
+
+
+def _remove_others(output: _Beside | _AsOverlay, outdated: bool, made: Mapping[str, Any]) -> None:
+    """Remove estimates made of something else; whoever calls it is alone.
+
+    What stands there goes under another name first, so that a kill leaves no part of it in its place.
+    """
+    gone = output.place.with_name(f".{output.place.name}.replaced")
+    with disk_errors_named(output.place):
+        if gone.exists():
+            shutil.rmtree(gone)
+        if outdated:
+            os.rename(output.place, gone)
+            shutil.rmtree(gone)
+        if _claimed_by_other(output.work, made) is not None:
+            for one in output.work.iterdir():  # not the folder itself, which is locked
+                if one.is_dir():
+                    shutil.rmtree(one)
+                elif one.name != CLAIM_FILE:
+                    one.unlink()
+            (output.work / CLAIM_FILE).unlink(missing_ok=True)  # last: what a kill leaves is known as another's
+
+
+def clear_unfinished(work: Path) -> None:
+    """Remove an unfinished folder, unless a process is at it."""
+    with contextlib.suppress(UserError), _alone(work, work):
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def unfinished_folder(place: Path) -> Path:
+    """Where an overlay's estimates stand until all are there."""
+    return place.with_name(f".{place.name}.unfinished")
+
+
+def _differing(said: Mapping[str, Any], made: Mapping[str, Any]) -> str:
+    names = [name for name in made if said.get(name) != made[name]]
+    return f" (other {', '.join(names)})" if said and names else ""
+
+
+def _other(place: Path, said: Mapping[str, Any], made: Mapping[str, Any]) -> UserError:
     return UserError(
-        f"'{place}' holds something else than these estimates",
+        f"'{place}' holds something else than these estimates{_differing(said, made)}",
         "move it away, or name the new ones otherwise (--name, --overlay)",
     )
 
 
 def _claim(work: Path, made: Mapping[str, Any]) -> None:
     """Note what the unfinished estimates are made of, or see that it is the same."""
-    for file in (work / CLAIM_FILE, work / SUMMARY_FILE):
-        if file.is_file() and read_json(file) != made:
-            raise UserError(
-                f"'{work}' holds unfinished estimates made of something else",
-                "delete it, or name the new ones otherwise (--name, --overlay)",
-            )
+    said = _claimed_by_other(work, made)
+    if said is not None:
+        raise UserError(
+            f"'{work}' holds unfinished estimates made of something else{_differing(said, made)}",
+            "delete it, or name the new ones otherwise (--name, --overlay)",
+        )
     publish_json(work / CLAIM_FILE, dict(made))
+
+
+def _claimed_by_other(work: Path, made: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What unfinished estimates are made of where it is something else."""
+    for file in (work / CLAIM_FILE, work / SUMMARY_FILE):
+        if file.is_file() and (said := read_json(file)) != made:
+            return said
+    return None
 
 
 @contextlib.contextmanager

@@ -42,7 +42,8 @@ from hitl_ops.samples.epoch_proposals import (
     people_agreement,
     read_proposals,
 )
-from hitl_ops.samples.estimated_advantages import EstimationConfig, estimate_advantages, weights_hash
+from hitl_ops.samples.estimated_advantages import EstimationConfig, device_of, estimate_advantages, weights_hash
+from hitl_ops.samples.estimation_output import clear_unfinished, unfinished_folder
 from hitl_ops.samples.proposal_rule import (
     Agreement,
     ProposalRule,
@@ -158,9 +159,10 @@ def propose_verdicts(
     left_out |= {name: reason for reason, names in built.excluded.items() for name in names}
     opened = open_lerobot(dataset)
     told = config.estimation.model_dump(mode="json", include={"delta", "batch_size", "precision"})
+    told["device"] = device_of(config.estimation)
     made = json.dumps([weights, built.manifest_hash, dataset_fingerprint(opened), told], sort_keys=True)
     advantages = place / f"{_ADVANTAGES}{hashlib.sha256(made.encode()).hexdigest()[:16]}"
-    estimated = estimate_advantages(estimator, dataset, config.estimation, advantages, progress)
+    estimated = estimate_advantages(estimator, dataset, config.estimation, advantages, progress, replace=True)
     values = open_overlay(advantages, opened).column(ABSOLUTE_VALUE)
     named = ProposingEstimator(
         folder=str(estimator.resolve()),
@@ -187,6 +189,8 @@ def propose_verdicts(
     for old in place.glob(f"{_ADVANTAGES}*"):
         if old != advantages:
             shutil.rmtree(old, ignore_errors=True)
+    for old in place.glob(unfinished_folder(place / f"{_ADVANTAGES}*").name):
+        clear_unfinished(old)
     return summary
 
 

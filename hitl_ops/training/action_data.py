@@ -35,9 +35,9 @@ from hitl_ops.records.lerobot_layout import (
 from hitl_ops.records.lerobot_overlay import COLUMNS_FILE, open_overlay, read_column
 from hitl_ops.records.lerobot_reading import open_lerobot
 from hitl_ops.records.lerobot_stats import StatsTotal, plain_stats
+from hitl_ops.records.video_fingerprint import video_fingerprint
 
 _TOLERANCE_S = 1e-3
-_ENDS = 1 << 20
 Batch = dict[str, Any]
 
 
@@ -182,18 +182,6 @@ def seen_by(frames: RobotFrames, cameras: Sequence[str] | None) -> RobotFrames:
             raise UserError(f"the data set has no camera '{key.removeprefix(IMAGES)}'", f"it has {there}")
     kept = {key: one for key, one in frames.info.features.items() if not one.is_video or key in wanted}
     return replace(frames, info=replace(frames.info, features=kept))
-
-
-def video_fingerprint(video: Path) -> str:
-    """Tells one video from another without reading gigabytes: its length, its beginning and its end."""
-    try:
-        with video.open("rb") as file:
-            head = file.read(_ENDS)
-            length = file.seek(0, 2)
-            file.seek(max(0, length - _ENDS))
-            return f"{length} {hashlib.sha256(head + file.read()).hexdigest()}"
-    except OSError as error:
-        raise UserError(f"video '{video}' cannot be read ({error.strerror})", "convert the data set again") from None
 
 
 def _indicators(

@@ -17,8 +17,9 @@ from hitl_ops.records.lerobot_columns import episode_spans, frame_named
 from hitl_ops.records.lerobot_layout import IMAGES, INFO_PATH, STATE, numpy_column
 from hitl_ops.records.lerobot_overlay import COLUMNS_FILE, open_overlay, read_column
 from hitl_ops.records.lerobot_reading import LeRobotFolder, open_lerobot
+from hitl_ops.records.video_fingerprint import video_fingerprint
 from hitl_ops.records.video_stream import Clip
-from hitl_ops.training.action_data import batches_of, video_fingerprint
+from hitl_ops.training.action_data import batches_of
 from hitl_ops.training.estimator_config import EstimatorTrainConfig
 
 _FRAMES_STREAM, _LOOK_STREAM = 0xF4A, 0xA06

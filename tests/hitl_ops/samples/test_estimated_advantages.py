@@ -21,7 +21,7 @@ from hitl_ops.contracts.errors import UserError
 from hitl_ops.models.advantage_estimator import EstimatorFacts, build_estimator, load_estimator, save_estimator
 from hitl_ops.models.estimator_config import EstimatorConfig
 from hitl_ops.records.lerobot_layout import STATE, arrow_column
-from hitl_ops.records.lerobot_overlay import open_overlay
+from hitl_ops.records.lerobot_overlay import open_overlay, write_overlay
 from hitl_ops.records.lerobot_reading import LeRobotFolder, check_dataset, open_lerobot
 from hitl_ops.samples.estimated_advantages import EstimationConfig, estimate_advantages
 from tests.support.filmed_sets import CAMERAS, FPS, JOINTS, as_version_2_1, contents, make_filmed_set
@@ -294,6 +294,76 @@ def test_missing_columns_files_and_cameras_are_named(given: dict[str, Path], old
     (old / "meta/info.json").write_text(json.dumps(info))
     assert failing(given, old).startswith(f"data set '{old}' has no camera '{CAMERAS[1]}'")
     assert "holds no estimator" in failing(given | {"KAI0": old}, old)
+
+
+def replace_video(dataset: Path, episode: int) -> None:
+    """Put the film of the other camera, which has the same length, in place of the one's."""
+    one, other = (dataset / f"videos/chunk-000/{key}/episode_{episode:06d}.mp4" for key in CAMERAS)
+    film = other.read_bytes()
+    assert film != one.read_bytes()
+    one.write_bytes(film)
+
+
+def change_state(dataset: Path, episode: int) -> None:
+    file = dataset / f"data/chunk-000/episode_{episode:06d}.parquet"
+    table = pq.read_table(file)
+    number, state = table.column_names.index(STATE), np.array(table.column(STATE).to_pylist(), np.float32)
+    state[-1, 0] += 0.5
+    pq.write_table(table.set_column(number, STATE, arrow_column(state, table.schema.field(STATE).type)), file)
+
+
+@pytest.mark.parametrize("overlay", [False, True])
+def test_estimates_of_other_pictures_are_not_taken_for_these(
+    given: dict[str, Path], old: Path, tmp_path: Path, overlay: bool
+) -> None:
+    out = tmp_path / "over" if overlay else None
+    place = Path(estimate_advantages(given["KAI0"], old, CONFIG, out).place)
+    standing = contents(place)
+    replace_video(old, 2)
+    with pytest.raises(UserError, match=r"holds something else than these estimates \(other videos\)") as caught:
+        estimate_advantages(given["KAI0"], old, CONFIG, out)
+    assert "\n" not in str(caught.value) and contents(place) == standing
+    assert estimate_advantages(given["KAI0"], old, CONFIG, out, replace=True).estimated_now == 4
+    replaced = contents(place)
+    assert set(replaced) == set(standing) and replaced != standing
+    assert estimate_advantages(given["KAI0"], old, CONFIG, out, replace=True).estimated_now == 0
+    change_state(old, 0)
+    with pytest.raises(UserError, match=r"\(other states\)"):
+        estimate_advantages(given["KAI0"], old, CONFIG, out)
+    # Whoever looks at no states does not mind.
+    unfeeling = CONFIG.replace(name="unfeeling")
+    estimate_advantages(given["unfeeling"], old, unfeeling)
+    change_state(old, 0)
+    assert estimate_advantages(given["unfeeling"], old, unfeeling).estimated_now == 0
+    assert not [path for path in (*tmp_path.iterdir(), *old.iterdir()) if path.name.startswith(".")]
+
+
+def test_unfinished_ones_are_replaced_but_nothing_else_is(given: dict[str, Path], old: Path, tmp_path: Path) -> None:
+    def stop(done: int, _total: int, _note: str = "") -> None:
+        if done >= LENGTHS[0]:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        estimate_advantages(given["KAI0"], old, CONFIG, progress=stop)
+    replace_video(old, 3)
+    with pytest.raises(UserError, match=r"unfinished estimates made of something else \(other videos\)"):
+        estimate_advantages(given["KAI0"], old, CONFIG)
+    assert estimate_advantages(given["KAI0"], old, CONFIG, replace=True).estimated_now == 4
+    with pytest.raises(Stopped):
+        estimate_advantages(given["KAI0"], old, CONFIG.replace(name="again"), progress=stop)
+    kept = estimate_advantages(given["KAI0"], old, CONFIG.replace(name="again"), replace=True)
+    assert kept.estimated_now == 3, "unfinished ones of the same are gone on with"
+
+    # An overlay of a data set that stood here before is replaced; one that holds no estimates is not.
+    out = tmp_path / "over"
+    estimate_advantages(given["KAI0"], given["new"], CONFIG, out)
+    assert estimate_advantages(given["KAI0"], old, CONFIG, out, replace=True).estimated_now == 4
+    marks = tmp_path / "marks"
+    write_overlay(marks, open_lerobot(old), {"mark": np.zeros(sum(LENGTHS), np.float32)}, made={"by": "hand"})
+    before = contents(marks)
+    with pytest.raises(UserError, match="holds something else than these estimates"):
+        estimate_advantages(given["KAI0"], old, CONFIG, marks, replace=True)
+    assert contents(marks) == before
 
 
 def test_two_at_once_do_not_mix(given: dict[str, Path], old: Path) -> None:

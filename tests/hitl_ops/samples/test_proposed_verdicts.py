@@ -105,9 +105,13 @@ def test_a_proposal_is_no_verdict_and_is_refreshed(store: Store, collected: Epoc
     assert first.verdicts == {"e1": "good", "e2": "bad"}
 
     rule = spread_rule(first.proposals)
+    left = store.iteration(PROGRAM, 1).proposals("lift_lid") / ".advantages_0123456789abcdef.unfinished"
+    left.mkdir()
+    (left / "episode_000000.parquet").write_bytes(b"of other settings")
     again = propose_verdicts(estimator, store, collected, ProposalConfig(rule=rule), labels)
     assert again.proposals.advantages == first.proposals.advantages, "nothing is estimated twice"
     assert sorted(Path(first.proposals.dataset).glob("videos/*/*/*.mp4")) == videos
+    assert not left.exists()
     by_score = sorted(again.proposals.episodes, key=lambda one: one.score)
     assert [one.said for one in by_score] == ["bad", "unsure", "good", "good"]
     assert standing(store) == again.proposals
