@@ -26,6 +26,7 @@ from hitl_ops.models.advantage_estimator import (
     AdvantageEstimator,
     EstimatorFacts,
     build_estimator,
+    load_estimator,
     save_estimator,
     save_estimator_facts,
 )
@@ -33,12 +34,11 @@ from hitl_ops.records.norm_stats import NormStats, write_norm_stats
 from hitl_ops.training.checkpoint import BY_STEP, Identity, LoopState, load_checkpoint, save_checkpoint
 from hitl_ops.training.estimator_batches import StepBatch, StepPlan, StepShares, step_batches
 from hitl_ops.training.estimator_config import EstimatorTrainConfig
-from hitl_ops.training.estimator_data import EstimatorFrames, read_estimator_frames, validation_slots
+from hitl_ops.training.estimator_data import EstimatorFrames, read_estimator_frames, split, validation_slots
 from hitl_ops.training.estimator_pictures import DecodedPictures, KeptPictures, PictureSource, keep_pictures
-from hitl_ops.training.estimator_report import REPORT, report_estimator
+from hitl_ops.training.estimator_report import REPORT, is_reported, report_estimator
 from hitl_ops.training.loop import open_accelerator
 from hitl_ops.training.optimization import learning_rate_at
-from hitl_ops.training.sample_reader import split_episodes
 from hitl_ops.training.tracking import NullTracker, Tracker
 from hitl_ops.training.train_log import TrainLog, plot_loss, read_log
 
@@ -87,7 +87,7 @@ def train_estimator(
     overlays: Sequence[Path] = (),
     stop_after: int | None = None,
 ) -> EstimatorSummary:
-    """Train an estimator on a LeRobot data set.
+    """Train an estimator on a LeRobot data set; one that is trained already is only reported anew, if asked otherwise.
 
     Args:
         config: how.
@@ -104,10 +104,12 @@ def train_estimator(
     """
     frames = read_estimator_frames(dataset, config, overlays)
     done = _finished(out, config, frames.hash)
-    if done is not None:
+    if done is not None and _is_as_asked(out, config, done):
         return done
     training, validation, left_out = split(frames, config)
     accelerator = open_accelerator(config)
+    if done is not None:
+        return _reported_anew(done, config, frames, (training, validation), accelerator, out, progress, tracker)
     model = build_estimator(_facts(frames, config, training), seed=config.seed).to(accelerator.device)
     if accelerator.is_main_process:
         sweep_temporaries(out)
@@ -118,6 +120,7 @@ def train_estimator(
     state, resumed = run.until(
         config.steps if stop_after is None else min(stop_after, config.steps), progress, tracker or NullTracker()
     )
+    model.facts = model.facts.model_copy(update={"steps": state.step})  # also where a checkpoint had them all
     summary = EstimatorSummary(
         name=config.called,
         variant=config.model.variant,
@@ -146,7 +149,9 @@ def train_estimator(
         with publishing(out / TRAINED) as temporary:
             temporary.mkdir()
             save_estimator(model, temporary)
-        summary = summary.model_copy(update=_reported(model.eval(), config, frames, source, validation, out))
+        summary = summary.model_copy(
+            update=_reported(model.eval(), config, frames, source, (training, validation), out)
+        )
         plot_loss(read_log(out / LOG), out / "plots" / "loss.png", unit="squared error of progress")
         publish_json(out / SUMMARY, summary)  # last: it says that all the rest is there
         if tracker is not None:
@@ -161,21 +166,56 @@ def _reported(
     config: EstimatorTrainConfig,
     frames: EstimatorFrames,
     source: PictureSource,
-    validation: Sequence[int],
+    parts: tuple[Sequence[int], Sequence[int]],
     out: Path,
 ) -> dict[str, float | None]:
     """Report on episodes kept aside, where there are any; returns what the summary says of it."""
+    training, validation = parts
     if not validation:
         return {}
     places = np.linspace(0, len(validation) - 1, min(len(validation), config.report_episodes)).astype(np.int64)
     batch = max(1, config.episodes_per_batch * config.frames_per_episode)
     chosen = [validation[place] for place in places]
-    report = report_estimator(model, frames, source, chosen, config.delta, out, batch=batch)
+    report = report_estimator(model, frames, source, chosen, config.delta, out, batch=batch, trained_on=training)
     return {"advantage_pearson": report.advantage.pearson, "value_pearson": report.value.pearson}
 
 
+def _reported_anew(
+    done: EstimatorSummary,
+    config: EstimatorTrainConfig,
+    frames: EstimatorFrames,
+    parts: tuple[Sequence[int], Sequence[int]],
+    accelerator: Accelerator,
+    out: Path,
+    progress: Progress,
+    tracker: Tracker | None,
+) -> EstimatorSummary:
+    """Report a finished training as it is asked for now; its weights stay as they are."""
+    accelerator.wait_for_everyone()  # each process has to find the same summary
+    told = {"config": config.model_dump(mode="json"), "advantage_pearson": None, "value_pearson": None}
+    summary = done.model_copy(update=told)
+    if accelerator.is_main_process:
+        sweep_temporaries(out)
+        source = _source(frames, config, out, accelerator, progress)
+        model = load_estimator(out / done.trained, str(accelerator.device))
+        summary = summary.model_copy(update=_reported(model, config, frames, source, parts, out))
+        publish_json(out / SUMMARY, summary)
+        if tracker is not None:
+            for name in (SUMMARY, "plots", *([REPORT] if parts[1] else [])):
+                tracker.log_artifact(out / name)
+    accelerator.wait_for_everyone()
+    return summary
+
+
+def _is_as_asked(out: Path, config: EstimatorTrainConfig, done: EstimatorSummary) -> bool:
+    """Whether a finished training is reported as it is asked for now."""
+    told = EstimatorTrainConfig.model_validate(done.config)
+    episodes = min(done.validation_episodes, config.report_episodes)
+    return told.of_the_report() == config.of_the_report() and is_reported(out, config.delta, episodes)
+
+
 def _finished(out: Path, config: EstimatorTrainConfig, data_hash: str) -> EstimatorSummary | None:
-    """The summary of a training that came to its end with this very configuration and data."""
+    """The summary of a training that came to its end with this data and all that decides what the weights become."""
     path = out / SUMMARY
     if not path.is_file():
         return None
@@ -185,30 +225,6 @@ def _finished(out: Path, config: EstimatorTrainConfig, data_hash: str) -> Estima
     except ValueError:
         raise UserError(f"'{path}' is damaged", "remove it to publish the training's result again") from None
     return summary if same and summary.data_hash == data_hash else None
-
-
-def split(frames: EstimatorFrames, config: EstimatorTrainConfig) -> tuple[list[int], list[int], int]:
-    """Which episodes are learned from and which are only looked at, by a hash, whatever else is in the data set.
-
-    Returns:
-        Places of the episodes to learn from, of those kept aside, and how many are neither: a single frame has no
-        other that KAI0 could compare it with.
-
-    Raises:
-        UserError: nothing is left to learn from.
-    """
-    least = 2 if config.model.variant == "KAI0" else 1
-    aside = split_episodes([str(one.index) for one in frames.episodes], config.validation_fraction, config.seed)
-    whole = [number for number, one in enumerate(frames.episodes) if one.length >= least]
-    training = [number for number in whole if str(frames.episodes[number].index) not in aside]
-    if not training:
-        one = frames.episodes[0].index if frames.episodes else "?"
-        raise UserError(
-            f"data set '{frames.root}' has no episode to learn from: episode {one}, like all that are not kept aside, "
-            "ends with frame 0",
-            "record longer ones, or lower validation_fraction",
-        )
-    return training, [number for number in whole if number not in set(training)], len(frames.episodes) - len(whole)
 
 
 def _facts(frames: EstimatorFrames, config: EstimatorTrainConfig, training: Sequence[int]) -> EstimatorFacts:

@@ -10,10 +10,10 @@ from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.models.estimator_config import DELTA, EstimatorConfig
 from hitl_ops.training.train_config import flat
 
-# These decide how often something is written or shown and how fast it goes, never what the weights become.
-_WITHOUT_EFFECT = frozenset(
-    {"save_interval", "keep_period", "log_every", "workers", "cache", "delta", "report_episodes"}
-)
+# These decide what is reported, how often something is written or shown and how fast it goes, never what the weights
+# become.
+_OF_THE_REPORT = frozenset({"delta", "report_episodes"})
+_WITHOUT_EFFECT = frozenset({"save_interval", "keep_period", "log_every", "workers", "cache"}) | _OF_THE_REPORT
 
 
 class EstimatorTrainConfig(StrictConfig):
@@ -98,3 +98,7 @@ class EstimatorTrainConfig(StrictConfig):
     def decisive(self) -> dict[str, Any]:
         """The fields that can change the weights, as plain flat data (``model.variant``)."""
         return {key: value for key, value in flat(self.model_dump(mode="json")).items() if key not in _WITHOUT_EFFECT}
+
+    def of_the_report(self) -> dict[str, Any]:
+        """The fields that change what is reported of the weights, and nothing else."""
+        return self.model_dump(mode="json", include=set(_OF_THE_REPORT))

@@ -12,7 +12,9 @@ import numpy.typing as npt
 
 from hitl_ops.contracts.advantage_prompt import split_advantage
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.models.estimator_config import EstimatorConfig
+from hitl_ops.contracts.station_epoch import sha256_of
+from hitl_ops.models.action_model import WEIGHTS_FILE
+from hitl_ops.models.estimator_config import VLA_BACKBONES, EstimatorConfig
 from hitl_ops.records.lerobot_columns import episode_spans, frame_named
 from hitl_ops.records.lerobot_layout import IMAGES, INFO_PATH, STATE, numpy_column
 from hitl_ops.records.lerobot_overlay import COLUMNS_FILE, open_overlay, read_column
@@ -21,6 +23,7 @@ from hitl_ops.records.video_fingerprint import video_fingerprint
 from hitl_ops.records.video_stream import Clip
 from hitl_ops.training.action_data import batches_of
 from hitl_ops.training.estimator_config import EstimatorTrainConfig
+from hitl_ops.training.sample_reader import split_episodes
 
 _FRAMES_STREAM, _LOOK_STREAM = 0xF4A, 0xA06
 
@@ -54,8 +57,8 @@ class EstimatorFrames:
         episodes: in the data set's order.
         task: what most episodes are to do, without an advantage.
         fps: frames a second.
-        hash: of everything that is learned from.
-        pictures_hash: of the videos and of what is looked at in them.
+        hash: of everything that is learned from, first weights in a folder included.
+        pictures_hash: of the videos and of what is looked at in them, and when.
     """
 
     root: Path
@@ -110,7 +113,7 @@ def read_estimator_frames(
         raise UserError(f"'{file}' has no '{STATE}'", "set model.use_state=false, or record joint positions")
     digest = hashlib.sha256(f"{config.column} {config.model.use_state}".encode())
     digest.update(progress.tobytes())
-    seen = hashlib.sha256(f"{cameras} {config.model.image_size}".encode())
+    seen = hashlib.sha256(f"{cameras} {config.model.image_size} {folder.info.fps}".encode())
     states, episodes, tasks, start = [], [], dict[str, int](), 0
     for entry, table in folder.episodes():
         for camera in cameras:
@@ -130,6 +133,7 @@ def read_estimator_frames(
             states.append(_state(table.column(STATE), entry.data, entry.index))
             digest.update(states[-1].tobytes())
         moments = numpy_column(table.column("timestamp")).astype(np.float64).reshape(-1)
+        seen.update(moments.tobytes())  # they say which picture is a row's
         videos = {camera: entry.videos[camera] for camera in cameras}
         episodes.append(EstimatorEpisode(entry.index, start, entry.length, Clip(entry.index, moments, videos)))
         start += entry.length
@@ -140,13 +144,15 @@ def read_estimator_frames(
         seen.update(f"\n{path.relative_to(folder.root)} {video_fingerprint(path)}".encode())
     digest.update(seen.digest())
     digest.update(np.array([episode.length for episode in episodes]).tobytes())
+    asked = max(sorted(tasks), key=lambda task: tasks[task], default="")
+    digest.update(f"\n{asked}\n{_first_weights(config.model)}".encode())
     return EstimatorFrames(
         root=folder.root,
         cameras=cameras,
         progress=progress,
         state=np.concatenate(states) if states else None,
         episodes=episodes,
-        task=max(sorted(tasks), key=lambda task: tasks[task], default=""),
+        task=asked,
         fps=folder.info.fps,
         hash=digest.hexdigest(),
         pictures_hash=seen.hexdigest(),
@@ -171,6 +177,12 @@ def chosen_cameras(folder: LeRobotFolder, config: EstimatorConfig) -> tuple[str,
             there = ", ".join(key.removeprefix(IMAGES) for key in known)
             raise UserError(f"'{file}' has no camera '{name}' (in any episode, from frame 0 on)", f"it has {there}")
     return tuple(chosen)
+
+
+def _first_weights(config: EstimatorConfig) -> str:
+    """Hash of the weights that a training begins with, where they are in a folder: others can take their place."""
+    file = Path(config.pretrained) / WEIGHTS_FILE
+    return sha256_of(file) if config.backbone in VLA_BACKBONES and config.pretrained and file.is_file() else ""
 
 
 def _progress(folder: LeRobotFolder, name: str, overlays: Sequence[str | Path]) -> npt.NDArray[np.float32]:
@@ -201,6 +213,30 @@ def _state(column: object, file: Path, episode: int) -> npt.NDArray[np.float32]:
             f"'{STATE}' is not finite in episode {episode}, frame {odd[0]} of '{file}'", "leave the episode out"
         )
     return state
+
+
+def split(frames: EstimatorFrames, config: EstimatorTrainConfig) -> tuple[list[int], list[int], int]:
+    """Which episodes are learned from and which are only looked at, by a hash, whatever else is in the data set.
+
+    Returns:
+        Places of the episodes to learn from, of those kept aside, and how many are neither: a single frame has no
+        other that KAI0 could compare it with.
+
+    Raises:
+        UserError: nothing is left to learn from.
+    """
+    least = 2 if config.model.variant == "KAI0" else 1
+    aside = split_episodes([str(one.index) for one in frames.episodes], config.validation_fraction, config.seed)
+    whole = [number for number, one in enumerate(frames.episodes) if one.length >= least]
+    training = [number for number in whole if str(frames.episodes[number].index) not in aside]
+    if not training:
+        one = frames.episodes[0].index if frames.episodes else "?"
+        raise UserError(
+            f"data set '{frames.root}' has no episode to learn from: episode {one}, like all that are not kept aside, "
+            "ends with frame 0",
+            "record longer ones, or lower validation_fraction",
+        )
+    return training, [number for number in whole if number not in set(training)], len(frames.episodes) - len(whole)
 
 
 def planned_steps(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +63,7 @@ class EpisodeAgreement(BaseModel):
 
 
 class EstimatorReport(BaseModel):
-    """What ``report.json`` says; all of it is of episodes kept aside."""
+    """What ``report.json`` says; all that is measured is of episodes kept aside."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -78,6 +79,9 @@ class EstimatorReport(BaseModel):
     advantage_calibration: list[CalibrationBin] = Field(description="tenths of the frames, by what was said of them")
     value_calibration: list[CalibrationBin]
     episodes: list[EpisodeAgreement]
+    trained_on: list[int] = Field(
+        default=[], description="numbers in the data set of the episodes learned from; older reports do not name them"
+    )
 
 
 def true_advantage(progress: Floats, delta: int) -> Floats:
@@ -137,6 +141,7 @@ def report_estimator(
     out: Path,
     *,
     batch: int,
+    trained_on: Sequence[int] = (),
 ) -> EstimatorReport:
     """Estimate whole episodes, compare with their progress, and write ``report.json`` and plots.
 
@@ -148,6 +153,7 @@ def report_estimator(
         delta: frames that advantages look ahead.
         out: folder of the training.
         batch: frames encoded at once.
+        trained_on: places of the episodes that the estimator has learned from.
 
     Raises:
         UserError: a video cannot be decoded, or the disk is full.
@@ -184,6 +190,7 @@ def report_estimator(
         advantage_calibration=calibration(whole["advantage"], whole["true"]),
         value_calibration=calibration(whole["value"], whole["progress"]),
         episodes=told,
+        trained_on=sorted(frames.episodes[number].index for number in trained_on),
     )
     _draw(out / "plots" / "advantage.png", f"advantage over {delta} frames", whole["advantage"], whole["true"], report)
     _draw(out / "plots" / "value.png", "progress", whole["value"], whole["progress"], report)
@@ -207,6 +214,22 @@ def read_estimator_report(out: Path) -> EstimatorReport:
         raise UserError(f"'{file}' does not exist", "train to the end, with validation_fraction above 0") from None
     except (OSError, ValueError):
         raise UserError(f"'{file}' is damaged", "train again") from None
+
+
+def is_reported(out: Path, delta: int, episodes: int) -> bool:
+    """Whether there is a whole report that looks so many frames ahead, on so many episodes.
+
+    Args:
+        out: folder of the training.
+        delta: frames that advantages look ahead.
+        episodes: how many it is of; of none there is no report.
+    """
+    if not episodes:
+        return True
+    with contextlib.suppress(UserError):
+        report = read_estimator_report(out)
+        return (report.delta, len(report.episodes)) == (delta, episodes)
+    return False
 
 
 def _features(

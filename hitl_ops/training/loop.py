@@ -15,13 +15,14 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, InitProcessGroupKwargs
 from transformers import PreTrainedModel
 
 from hitl_ops.contracts.errors import UserError
@@ -36,6 +37,10 @@ from hitl_ops.training.rows import Row
 from hitl_ops.training.tracking import NullTracker, Tracker
 from hitl_ops.training.train_config import OptimizationConfig
 from hitl_ops.training.train_log import TrainLog
+
+_PATIENCE = timedelta(hours=12)
+"""How long processes wait for each other. One alone decodes videos, publishes weights and reports while the others
+wait; torch gives up after ten or thirty minutes, which a large model's report can take."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ def open_accelerator(config: Placement) -> Accelerator:
         # would then take itself for the only one, and all would write into one folder.
         cpu=config.device == "cpu" or not torch.accelerator.is_available(),
         mixed_precision="no" if config.precision == "fp32" else "bf16",
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
     )
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != started:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -15,10 +16,11 @@ import torch
 from safetensors.torch import load_file
 
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.contracts.publish import TEMPORARY_MARK
+from hitl_ops.contracts.publish import TEMPORARY_MARK, publish_json
 from hitl_ops.models.advantage_estimator import load_estimator
 from hitl_ops.training.estimator import EstimatorSummary, train_estimator
 from hitl_ops.training.estimator_config import EstimatorTrainConfig
+from hitl_ops.training.estimator_report import read_estimator_report
 from hitl_ops.training.train_log import read_log
 from tests.support.estimator_sets import waving_set
 
@@ -58,6 +60,48 @@ def test_a_resumed_training_ends_as_one_that_was_not_stopped(waving: Path, tmp_p
         assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     assert trained(told, waving, tmp_path / "torn") == torn  # there is nothing left to do
     assert (torn.left_out, torn.validation_episodes) == ((1, 1) if variant == "KAI0" else (0, 1))
+
+
+def test_a_training_that_died_before_its_summary_is_published_as_it_would_have_been(
+    waving: Path, tmp_path: Path
+) -> None:
+    trained(config(), waving, tmp_path)
+    names = ("trained/estimator.json", "trained/model.safetensors", "report.json")
+    before = [(tmp_path / name).read_bytes() for name in names]
+    shutil.rmtree(tmp_path / "trained")
+    for name in ("report.json", "train_summary.json"):
+        (tmp_path / name).unlink()
+    assert trained(config(), waving, tmp_path).resumed_step == 6
+    assert [(tmp_path / name).read_bytes() for name in names] == before
+    assert load_estimator(tmp_path / "trained").facts.steps == 6
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_another_report_is_made_of_the_same_weights(waving: Path, tmp_path: Path, cache: bool) -> None:
+    first = trained(config(cache=cache, validation_fraction=0.5), waving, tmp_path)
+    log, weights = tmp_path / "train_log.jsonl", tmp_path / "trained" / "model.safetensors"
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (log, weights)}
+    report = read_estimator_report(tmp_path)
+    asked = config(cache=cache, validation_fraction=0.5, delta=3, report_episodes=1)
+    later = trained(asked, waving, tmp_path)
+    again = read_estimator_report(tmp_path)
+    assert (report.delta, again.delta, len(again.episodes)) == (50, 3, 1) and len(report.episodes) > 1
+    assert again.steps == report.steps == 6 and again.trained_on == report.trained_on
+    assert not {one.episode for one in report.episodes} & set(report.trained_on)
+    assert len(report.trained_on) == first.train_episodes == later.train_episodes
+    assert (later.advantage_pearson, later.seconds) == (again.advantage.pearson, first.seconds)
+    assert later.advantage_pearson != first.advantage_pearson
+    assert EstimatorSummary.model_validate_json((tmp_path / "train_summary.json").read_text()) == later
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (log, weights)} == before
+    told = (tmp_path / "report.json").stat().st_mtime_ns
+    assert trained(asked, waving, tmp_path) == later
+    assert (tmp_path / "report.json").stat().st_mtime_ns == told  # it is there already
+    # Killed between the report and the summary that names it: neither is taken for the other.
+    publish_json(tmp_path / "train_summary.json", first)
+    assert trained(asked, waving, tmp_path) == later
+    publish_json(tmp_path / "train_summary.json", first)
+    trained(config(cache=cache, validation_fraction=0.5), waving, tmp_path)
+    assert read_estimator_report(tmp_path) == report
 
 
 def test_checkpoints_are_whole_and_open_as_estimators(waving: Path, tmp_path: Path) -> None:

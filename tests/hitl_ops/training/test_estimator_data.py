@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ from hitl_ops.training.estimator_data import (
     read_estimator_frames,
 )
 from hitl_ops.training.estimator_pictures import DecodedPictures, KeptPictures, keep_pictures, looked_at
-from tests.support.estimator_sets import waving_set
+from tests.support.estimator_sets import waving_set, with_progress
 
 LENGTHS = (12, 9, 1)
 
@@ -54,6 +55,47 @@ def test_numbers_and_cameras_are_read(waving: Path) -> None:
     assert frames.task == "Lift the lid off the bowl"
     assert read(waving, model={"use_state": False}).state is None
     assert read(waving).hash == frames.hash != read(waving, model={"use_state": False}).hash
+
+
+def asked_for(folder: Path, task: str) -> None:
+    path = folder / "set" / "meta" / "tasks.parquet"
+    tasks = pd.read_parquet(path)
+    pd.DataFrame({"task_index": tasks["task_index"].to_numpy()}, index=pd.Index([task], name="task")).to_parquet(path)
+    for file in sorted((folder / "set" / "meta" / "episodes").rglob("*.parquet")):
+        table = pd.read_parquet(file)
+        table["tasks"] = [[task]] * len(table)
+        table.to_parquet(file)
+
+
+def shown_later(folder: Path) -> None:
+    for file in sorted((folder / "set" / "data").rglob("*.parquet")):
+        table = pd.read_parquet(file)
+        table["timestamp"] = (table["timestamp"] + 0.25).astype(np.float32)
+        table.to_parquet(file)
+
+
+def test_another_task_or_other_moments_are_other_data(waving: Path, tmp_path: Path) -> None:
+    for name in ("task", "moments"):
+        shutil.copytree(waving, tmp_path / name)
+    asked_for(tmp_path / "task", "Put the lid on the bowl")
+    shown_later(tmp_path / "moments")
+    # Progress is read by its overlay, which knows the data set it belongs to.
+    for name in ("task", "moments"):
+        with_progress(tmp_path / name)
+    plain, task, moments = read(waving), read(tmp_path / "task"), read(tmp_path / "moments")
+    assert task.task == "Put the lid on the bowl" and task.progress.tolist() == plain.progress.tolist()
+    assert task.hash != plain.hash and task.pictures_hash == plain.pictures_hash  # the pictures stay as they are
+    assert moments.hash != plain.hash and moments.pictures_hash != plain.pictures_hash
+
+
+def test_other_first_weights_under_the_same_name_are_another_training(waving: Path, tmp_path: Path) -> None:
+    def hash_with(content: bytes, backbone: str) -> str:
+        (tmp_path / "model.safetensors").write_bytes(content)
+        return read(waving, model={"backbone": backbone, "pretrained": str(tmp_path)}).hash
+
+    assert hash_with(b"one", "smolvla") == hash_with(b"one", "smolvla") != hash_with(b"two", "smolvla")
+    published = [read(waving, model={"backbone": "smolvla", "pretrained": name}).hash for name in ("", "lerobot/base")]
+    assert published[0] == published[1] != hash_with(b"one", "smolvla")
 
 
 def test_kept_pictures_are_those_that_are_decoded(waving: Path, tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ folder, out = Path(sys.argv[2]), Path(sys.argv[3])
 for name, config in json.loads(sys.argv[1]).items():
     told = EstimatorTrainConfig.model_validate(config)
     train_estimator(told, folder / "set", out / name, overlays=[folder / "progress"])
+    later = told.replace(delta=3)
+    train_estimator(later, folder / "set", out / name, overlays=[folder / "progress"])
 """
 
 
@@ -77,4 +79,5 @@ def test_two_processes_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         weights = [load_file(file) for file in files]
         for key, tensor in weights[0].items():
             torch.testing.assert_close(weights[1][key], tensor, rtol=1e-3, atol=1e-4)
+        assert json.loads((tmp_path / "two" / name / "report.json").read_text())["delta"] == 3
         assert json.loads((tmp_path / "two" / name / "12" / "metadata.json").read_text())["identity"]["processes"] == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from hitl_ops.models.estimator_config import EstimatorConfig
 from hitl_ops.training.estimator_report import (
     agreement,
     calibration,
+    is_reported,
     read_estimator_report,
     report_estimator,
     true_advantage,
@@ -98,7 +100,8 @@ def world(lengths: tuple[int, ...]) -> tuple[Any, Any]:
 @pytest.mark.parametrize("variant", ["KAI0", "PI06"])
 def test_who_knows_is_found_to_know(variant: str, tmp_path: Path) -> None:
     frames, source = world((40, 1, 33))
-    report = report_estimator(Knowing(variant), frames, source, [0, 1, 2], 5, tmp_path, batch=16)
+    report = report_estimator(Knowing(variant), frames, source, [0, 1, 2], 5, tmp_path, batch=16, trained_on=[2, 0])
+    assert report.trained_on == [5, 7]
     assert report.advantage.pearson == pytest.approx(1, abs=1e-5)
     assert report.absolute_advantage.pearson == pytest.approx(1, abs=1e-5)
     assert report.advantage.frames == 74 and report.advantage.mean_error < 1e-6
@@ -111,6 +114,21 @@ def test_who_knows_is_found_to_know(variant: str, tmp_path: Path) -> None:
     assert read_estimator_report(tmp_path) == report
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {"advantage.png", "value.png"}
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in (tmp_path / "plots").iterdir())
+
+
+def test_a_report_is_known_by_what_was_asked(tmp_path: Path) -> None:
+    assert is_reported(tmp_path, 5, 0) and not is_reported(tmp_path, 5, 2)
+    frames, source = world((8, 9))
+    made = report_estimator(Knowing("PI06"), frames, source, [0, 1], 5, tmp_path, batch=16)
+    assert made.trained_on == []
+    asked = [(5, 2), (5, 1), (6, 2)]
+    assert [is_reported(tmp_path, delta, count) for delta, count in asked] == [True, False, False]
+    older = json.loads((tmp_path / "report.json").read_text())
+    del older["trained_on"]  # as they were before episodes learned from were named
+    (tmp_path / "report.json").write_text(json.dumps(older))
+    assert read_estimator_report(tmp_path) == made
+    (tmp_path / "report.json").write_text("{}")
+    assert not is_reported(tmp_path, 5, 2)
 
 
 def test_a_report_that_is_not_there_or_damaged_is_named(tmp_path: Path) -> None:
