@@ -140,18 +140,21 @@ def estimator_generalises(
 
     findings = Findings()
     with broken_files_noted(findings):
-        limits = advantage_preset.resolve().checks
+        chosen = advantage_preset.resolve()
+        if not chosen.estimator.validation_fraction:
+            findings.doubtful.append("no episode was held out (estimator.validation_fraction)")
+            return findings.result()
         report = read_estimator_report(_paths(context, store).estimator)
-        correlation = report.advantage.pearson
+        correlation, least = report.advantage.pearson, chosen.checks.least_correlation
         findings.figures = {
             "held-out episodes": len(report.episodes),
             "correlation of advantages": "none" if correlation is None else round(correlation, 4),
         }
-        if not report.episodes:
-            findings.doubtful.append("no episode was held out")
-        elif correlation is None or correlation < limits.least_correlation:
+        if both := sorted({one.episode for one in report.episodes} & set(report.trained_on)):
+            findings.wrong.append(f"episode {both[0]} was held out and learned from")
+        if correlation is None or correlation < least:
             said = "is not defined" if correlation is None else f"is {correlation:.2f}"
-            findings.doubtful.append(f"the correlation {said}; {limits.least_correlation:g} is wanted")
+            findings.doubtful.append(f"the correlation {said}; {least:g} is wanted")
     return findings.result()
 
 

@@ -31,21 +31,31 @@ from resources.progress import ProgressListener
 from resources.store import StoreResource
 from resources.tracker import TrackerResource
 
-ESTIMATOR_SOURCES = (
-    "contracts",
-    "models/advantage_estimator.py",
-    "models/frame_backbones.py",
-    "training/estimator.py",
-    "training/estimator_config.py",
-    "training/estimator_data.py",
-    "training/optimization.py",
-)
 ESTIMATION_SOURCES = (
     "models/advantage_estimator.py",
+    "models/estimator_config.py",
     "models/frame_backbones.py",
+    "models/vla_backbone.py",
     "records/video_stream.py",
     "samples/estimated_advantages.py",
     "samples/estimation_input.py",
+    "samples/estimation_output.py",
+    "samples/frame_encoding.py",
+)
+ESTIMATOR_SOURCES = (
+    "contracts",
+    "models/advantage_estimator.py",
+    "models/estimator_config.py",
+    "models/frame_backbones.py",
+    "models/vla_backbone.py",
+    "records/video_stream.py",
+    "training/estimator.py",
+    "training/estimator_batches.py",
+    "training/estimator_config.py",
+    "training/estimator_data.py",
+    "training/estimator_pictures.py",
+    "training/estimator_report.py",
+    "training/optimization.py",
 )
 
 

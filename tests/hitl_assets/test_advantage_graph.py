@@ -17,10 +17,12 @@ from hitl_assets.definitions import build_defs
 from hitl_assets.preset_choice import AdvantagePresetChoice
 from hitl_ops.contracts.advantage_prompt import label_prompts
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.publish import publish_json
 from hitl_ops.contracts.store import Store
 from hitl_ops.records.lerobot_overlay import write_overlay
 from hitl_ops.records.lerobot_reading import open_lerobot
 from hitl_ops.samples.station_dataset import StationDatasetConfig, build_station_dataset
+from hitl_ops.training.estimator_report import REPORT, Agreement, EpisodeAgreement, EstimatorReport
 from resources.store import StoreResource
 from tests.support.station_recordings import TASK, record
 
@@ -156,3 +158,32 @@ def test_checks_find_what_is_wrong(checked: _Checked) -> None:
     assert "leaves -1 to 1" in str(checked.check("estimates_are_sound").description)
     checked.overlay(paths.estimated, {name: columns[name] for name in list(columns)[:2]})
     assert "relative_advantage" in str(checked.check("estimates_are_sound").description)
+
+
+def test_an_estimator_is_judged_on_what_it_has_not_learned_from(checked: _Checked) -> None:
+    def report(pearson: float, held_out: list[int]) -> None:
+        same = Agreement(frames=12, pearson=pearson, spearman=pearson, mean_error=0.1, bias=0.0)
+        said = EstimatorReport(
+            name="KAI0",
+            variant="KAI0",
+            steps=4,
+            delta=50,
+            advantage=same,
+            absolute_advantage=same,
+            value=same,
+            advantage_calibration=[],
+            value_calibration=[],
+            episodes=[EpisodeAgreement(episode=number, advantage=same, value=same) for number in held_out],
+            trained_on=[0],
+        )
+        publish_json(checked.paths.estimator / REPORT, said)
+
+    report(0.9, [1])
+    assert checked.check("estimator_generalises", "checks.least_correlation=0.8").passed
+    report(0.7, [1])
+    low = checked.check("estimator_generalises", "checks.least_correlation=0.8")
+    assert (low.passed, low.severity) == (False, dg.AssetCheckSeverity.WARN) and "is 0.70" in str(low.description)
+    report(0.9, [0, 1])
+    assert "episode 0 was held out and learned from" in str(checked.check("estimator_generalises").description)
+    none = checked.check("estimator_generalises", "estimator.validation_fraction=0")
+    assert "no episode was held out" in str(none.description)
