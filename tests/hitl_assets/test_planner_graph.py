@@ -75,11 +75,12 @@ def test_every_asset_says_what_it_is() -> None:
             assert node.code_version, name
 
 
-def test_only_training_waits_for_the_accelerator() -> None:
+def test_only_what_needs_the_accelerator_waits_for_it() -> None:
     pools = {node.key.to_user_string(): node.pools for node in _graph().asset_nodes if node.is_materializable}
     controls = {"station_control_policy", "station_control_demonstrations_policy"}
-    training = {"planner_adapter", "station_policy", *controls}
-    assert {name for name, held in pools.items() if "gpu" in (held or ())} == training
+    advantage = {"advantage_estimator", "estimated_dataset", "awbc_policy"}
+    waiting = {"planner_adapter", "station_policy", *controls, *advantage}
+    assert {name for name, held in pools.items() if "gpu" in (held or ())} == waiting
 
 
 def test_what_would_spoil_the_next_step_blocks_it() -> None:
