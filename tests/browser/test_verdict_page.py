@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from hitl_ops.labels.station_verdicts import station_verdicts
-from tests.support.page_visitor import Visitor
+from tests.support.page_visitor import Visitor, hears_nothing
 from tests.support.station_recordings import record, robot
 from tests.support.station_server import StationServer, epoch_folder, station_server
 
@@ -146,9 +146,10 @@ def test_two_people_do_not_collide(server: StationServer, browser: Browser, pict
     kim.press("ArrowRight")
     shown(kim.page, "e1")
     expect(kim.page.locator("#facts")).to_contain_text("Lee <b> is looking at it")
-    lee.page.get_by_role("button", name="Good", exact=False).and_(lee.page.locator(".say")).tap()
-    expect(lee.page.locator("#saved")).to_have_text("Saved")
-    kim.press("b")
+    with hears_nothing(kim.page, "**/episodes"):
+        lee.page.get_by_role("button", name="Good", exact=False).and_(lee.page.locator(".say")).tap()
+        expect(lee.page.locator("#saved")).to_have_text("Saved")
+        kim.press("b")
     expect(kim.page.locator(".toast")).to_contain_text("Lee <b> said good meanwhile")
     shown(kim.page, "e1")
     expect(kim.page.locator("#said")).to_have_text("Good, said by Lee <b>.")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Error, Locator, Page, Playwright, TimeoutError, expect
+from playwright.sync_api import Browser, Error, Locator, Page, Playwright, Route, TimeoutError, expect
 
 # Software GL, so that the page is drawn the same on every machine, with a graphics card or without.
 _FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
@@ -231,3 +231,23 @@ class Visitor:
         """Leave; raises what was noticed on the way."""
         self.context.close()
         assert self.complaints == []
+
+
+@contextmanager
+def hears_nothing(page: Page, address: str) -> Iterator[None]:
+    """What a page asks of an address waits until the end of the block: what others do meanwhile, it cannot know."""
+    waiting: list[Route] = []
+    over = False
+
+    def hold(route: Route) -> None:
+        if over or route.request.method != "GET":
+            route.continue_()
+        else:
+            waiting.append(route)
+
+    page.route(address, hold)
+    yield
+    over = True
+    for route in waiting:
+        route.continue_()
+    page.unroute(address, hold)
