@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
+from flywheel.station_outcome import points_of
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.store import Store, iteration_key
 from hitl_ops.evaluation.intervals import Interval, PairedDifference
@@ -184,7 +185,7 @@ def print_outcome(console: Console, outcome: AdvantageOutcome, store: Store, sec
             one.name,
             f"{one.success.mean:.0%} ({100 * one.success.low:.0f}–{100 * one.success.high:.0f})",
             " ".join(f"{value:.0%}" for value in one.by_seed.values()),
-            _points(one.over_bc),
+            points_of(one.over_bc),
         )
     console.print(table)
     good = "" if outcome.share_positive is None else f"; {outcome.share_positive:.0%} of their frames labelled good"
@@ -207,12 +208,6 @@ def print_outcome(console: Console, outcome: AdvantageOutcome, store: Store, sec
     console.print(
         f"  serve it `flywheel serve --policy {place.policy}`; the graph and its plots: `make up`", soft_wrap=True
     )
-
-
-def _points(gain: PairedDifference | None) -> str:
-    if gain is None:
-        return ""
-    return f"{100 * gain.difference:+.0f} ({100 * gain.low:+.0f} to {100 * gain.high:+.0f})"
 
 
 def draw_outcome(outcome: AdvantageOutcome, path: Path) -> None:

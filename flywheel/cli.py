@@ -20,7 +20,10 @@ import typer
 from flywheel.annotate import annotate
 from flywheel.annotations import annotation_verbs
 from flywheel.bench import bench
+from flywheel.clips import clips
 from flywheel.collect import collect
+from flywheel.compare import compare
+from flywheel.compare_scripted import compare_scripted
 from flywheel.convert import convert
 from flywheel.demo import demo
 from flywheel.doctor import doctor
@@ -37,6 +40,7 @@ from flywheel.processes import is_first, is_joined, leave, leave_after_the_first
 from flywheel.progress import progress
 from flywheel.promote import promote
 from flywheel.propose_verdicts import propose_verdicts
+from flywheel.rank_clips import rank_clips
 from flywheel.replay import replay
 from flywheel.rollback import rollback
 from flywheel.rollout import rollout
@@ -45,6 +49,7 @@ from flywheel.serve import serve
 from flywheel.station import station
 from flywheel.train import train
 from flywheel.train_estimator import train_estimator
+from flywheel.train_reward import train_reward
 from flywheel.up import up
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.serving.child_process import end_with_starter
@@ -84,8 +89,13 @@ app.command()(label_advantage)
 app.command("mark-progress")(mark_progress)
 app.command()(progress)
 app.command()(train_estimator)
+app.command()(train_reward)
 app.command()(estimate_advantage)
 app.command()(propose_verdicts)
+app.command()(clips)
+app.command()(compare)
+app.command("compare-scripted")(compare_scripted)
+app.command("rank-clips")(rank_clips)
 app.command()(collect)
 app.command()(iterate)
 app.command()(annotate)

@@ -81,6 +81,8 @@ def opened_instance(store: Store) -> Iterator[dg.DagsterInstance]:
 
     from hitl_assets.planner_iterations import open_first_iteration
     from hitl_assets.planner_versions import report_versions
+    from hitl_assets.preference_iterations import open_first_preference_iteration
+    from hitl_assets.preference_versions import report_preference_versions
     from hitl_assets.station_iterations import open_first_station_iteration
     from hitl_assets.station_versions import report_station_versions
 
@@ -93,7 +95,9 @@ def opened_instance(store: Store) -> Iterator[dg.DagsterInstance]:
     with instance:
         open_first_iteration(instance)
         open_first_station_iteration(instance)
+        open_first_preference_iteration(instance)
         # Runs compare what they are made from with what was told before they began.
         report_versions(instance, store)
         report_station_versions(instance, store)
+        report_preference_versions(instance, store)
         yield instance

@@ -36,7 +36,8 @@ def demo(
         typer.Option(
             min=0,
             max=20,
-            help="Then let scripted people, or simulated stations, improve it so often; by default 0, for stations 2.",
+            help="Then let scripted people, or simulated stations, improve it so often; by default 0, for stations 2, "
+            "for preferences as the preset says.",
         ),
     ] = None,
     preset: Annotated[
@@ -67,6 +68,10 @@ def demo(
     nobody marked, and a policy is told of each frame how good it was; beside it plain cloning, cloning of good frames
     alone, and advantage-weighted regression, three trainings of each.
 
+    --program preference: scripted people compare clips of an arm that moves by lot, a reward is learned from what they
+    say, the arm learns by it, and clips of what it does then are compared next; beside it an arm that is paid by the
+    world's own reward.
+
     Works through Dagster on the instance that `flywheel up` shows. A demo that was cut short goes on where it stopped.
     """
     from rich.console import Console
@@ -83,6 +88,8 @@ def demo(
         return _station(root, preset or "laptop", world, overrides, 2 if iterations is None else iterations, fresh)
     if world is None and program is Program.advantage:
         return _advantage(root, preset or "laptop", overrides, iterations, fresh)
+    if world is None and program is Program.preference:
+        return _preference(root, preset or "laptop", overrides, iterations, fresh)
     iterations = iterations or 0
     if world is not None:
         raise UserError("--world is for stations", "add --program station")
@@ -142,6 +149,20 @@ def _advantage(root: Path | None, preset: str, overrides: list[str], iterations:
     console, errors = Console(), Console(stderr=True)
     errors.print(f"[bold]advantage program[/], preset {preset}, in {store.root}")
     return demo_advantage(store, preset, overrides, console, errors)
+
+
+def _preference(root: Path | None, preset: str, overrides: list[str], iterations: int | None, fresh: bool) -> int:
+    from rich.console import Console
+
+    from flywheel.demo_preference import demo_preference
+    from hitl_ops.contracts.store import Store
+
+    store = Store.at(root) if root else Store.from_environment()
+    if fresh:
+        _forget(store, Program.preference, 20)
+    console, errors = Console(), Console(stderr=True)
+    errors.print(f"[bold]preference program[/], preset {preset}, in {store.root}")
+    return demo_preference(store, preset, overrides, iterations, console, errors)
 
 
 def _forget(store: Store, program: str, iterations: int) -> None:

@@ -79,7 +79,7 @@ def demo_station(
 
 
 def _all_of_it(turns: StationTurns, iterations: int) -> int:
-    from flywheel.demo_scale import note_scale, refuse_another_scale
+    from flywheel.demo_scale import decisive_of_station, note_scale, refuse_another_scale
     from flywheel.demo_stages import shown_stages
     from flywheel.simulated_stations import station_servers
     from flywheel.station_run import BASE_STAGES, CONTROL_STAGES, EPOCH_STAGES, run_base, run_epoch
@@ -95,9 +95,9 @@ def _all_of_it(turns: StationTurns, iterations: int) -> int:
         return decided
 
     if through(0):
-        refuse_another_scale(turns.store, turns.chosen)
+        refuse_another_scale(turns.store, PROGRAM, decisive_of_station(turns.chosen))
     else:
-        note_scale(turns.store, turns.chosen)
+        note_scale(turns.store, PROGRAM, decisive_of_station(turns.chosen))
         with shown_stages(BASE_STAGES, turns.errors) as stages:
             if code := run_base(turns, stages):
                 return code

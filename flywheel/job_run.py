@@ -46,6 +46,11 @@ def advantage_scale(preset: str, overrides: Sequence[str]) -> Scale:
     return Scale("advantage", "advantage_preset", {"name": preset, "overrides": list(overrides)})
 
 
+def preference_scale(preset: str, overrides: Sequence[str]) -> Scale:
+    """A scale of the preference program."""
+    return Scale("preference", "preference_preset", {"name": preset, "overrides": list(overrides)})
+
+
 def run_job(
     job: str,
     partition: str,

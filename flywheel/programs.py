@@ -14,6 +14,7 @@ class Program(enum.StrEnum):
     planner = "planner"
     station = "station"
     advantage = "advantage"
+    preference = "preference"
 
 
 ProgramOption = Annotated[Program, typer.Option(help="Which loop is meant.")]

@@ -29,6 +29,7 @@ def promote(
     What served until now becomes `previous`, to which `flywheel rollback` goes back.
     """
     from flywheel.configuration import resolve_config, sections
+    from hitl_assets.preference_presets import PREFERENCE_PRESETS
     from hitl_assets.station_presets import STATION_PRESETS
     from hitl_ops.contracts.errors import UserError
     from hitl_ops.contracts.store import Store
@@ -39,11 +40,13 @@ def promote(
 
     store = Store.at(root) if root else Store.from_environment()
     number = int(iteration) if iteration.isascii() and iteration.isdigit() else iteration
+    gates: dict[str, dict[str, GateConfig]] = {
+        Program.station: {name: scale.gate for name, scale in STATION_PRESETS.items()},
+        Program.preference: {name: scale.gate for name, scale in PREFERENCE_PRESETS.items()},
+    }
     config = resolve_config(
         GateConfig,
-        {name: scale.gate for name, scale in STATION_PRESETS.items()}
-        if program == Program.station
-        else sections(lambda scale: scale.gate),
+        gates.get(program) or sections(lambda scale: scale.gate),
         preset=preset,
         file=None,
         overrides=overrides,

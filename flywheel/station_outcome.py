@@ -211,7 +211,7 @@ def print_outcome(console: Console, outcome: StationOutcome, store: Store, secon
         table.add_row(
             f"{iteration_key(row.iteration)}{' base' if not row.iteration else ''}",
             _percent(row.success, row.wilson),
-            _points(row.gain),
+            points_of(row.gain),
             str(row.good) if row.iteration else "",
             str(row.bad) if row.iteration else "",
             str(row.dataset_episodes),
@@ -223,7 +223,7 @@ def print_outcome(console: Console, outcome: StationOutcome, store: Store, secon
         table.add_row(
             f"control: {control.name}",
             _percent(control.success, control.wilson),
-            _points(control.gain),
+            points_of(control.gain),
             "",
             "",
             str(control.dataset_episodes),
@@ -231,7 +231,7 @@ def print_outcome(console: Console, outcome: StationOutcome, store: Store, secon
         )
     console.print(table)
     if outcome.controls:
-        over = "; ".join(f"{_points(one.student_minus_control)} over {one.name}" for one in outcome.controls)
+        over = "; ".join(f"{points_of(one.student_minus_control)} over {one.name}" for one in outcome.controls)
         console.print(f"{outcome.points:+.0f} points over the base policy; with as many steps, {over}.")
     console.print(f"All of it took {seconds / 60:.1f} minutes.\n")
     console.print(f"  curve    {store.root / PROGRAM / PLOT_FILE}", soft_wrap=True)
@@ -244,7 +244,8 @@ def _percent(value: Interval, wilson: tuple[float, float]) -> str:
     return f"{value.mean:.0%} ({100 * low:.0f}–{100 * high:.0f})"
 
 
-def _points(gain: PairedDifference | None) -> str:
+def points_of(gain: PairedDifference | None) -> str:
+    """A difference of success in points of 100, with its interval; empty where there is none."""
     if gain is None:
         return ""
     return f"{100 * gain.difference:+.0f} ({100 * gain.low:+.0f} to {100 * gain.high:+.0f})"

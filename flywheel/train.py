@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 def train(
-    samples: Annotated[
-        Path,
-        typer.Option(help="Parquet file of samples, from `flywheel samples`; for a robot the folder of a data set."),
-    ],
     out: Annotated[Path, typer.Option(help="Folder of this training alone; one that was cut short goes on.")],
+    samples: Annotated[
+        Path | None,
+        typer.Option(help="Parquet file of samples, from `flywheel samples`; for a robot the folder of a data set."),
+    ] = None,
     base: Annotated[
         str | None,
         typer.Option(
@@ -49,16 +49,37 @@ def train(
         list[Path],
         typer.Option(help="For a robot: folder with columns laid over the data set, such as labels. Repeatable."),
     ] = [],  # noqa: B006  # Typer makes a new list for every call
+    reward: Annotated[
+        str | None,
+        typer.Option(help="For --program preference: folder of a learned reward, or `true` for the world's own."),
+    ] = None,
 ) -> None:
     """Fine-tune a planner on samples, with an adapter or in full; or train a robot's policy (--program station).
 
     --program advantage: a policy that is told of each frame how good it was (AWBC), and what it is compared with:
     plain cloning, cloning of good frames alone, advantage-weighted regression, with several seeds each.
 
+    --program preference: the arm's policy, by PPO on a reward learned with `flywheel train-reward`.
+
     The same command run again goes on from the last checkpoint, or says that the training has come to its end.
     """
     from hitl_ops.contracts.errors import UserError
 
+    if program is Program.preference:
+        from flywheel.train_reach import ReachTraining, train_reach
+
+        if reward is None or samples is not None or overlay or processes > 1 or merge:
+            raise UserError(
+                "--program preference learns from a reward",
+                "name it with --reward, without --samples, --overlay, --processes and --merge",
+            )
+        start = None if base is None else Path(base).expanduser()
+        where, tags = experiment or program, _tags(tag)
+        return train_reach(ReachTraining(reward, out, start, max_steps, preset, config, overrides, track, where, tags))
+    if reward is not None:
+        raise UserError("--reward is for the arm", "add --program preference")
+    if samples is None:
+        raise UserError("there is nothing to learn from", "name it with --samples")
     if program is Program.advantage:
         from flywheel.train_advantage import train_advantage
 

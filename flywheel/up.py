@@ -27,6 +27,7 @@ def up(
     station_port: Annotated[
         int, typer.Option(help="Port that stations upload to, and of the page on which their episodes are judged.")
     ] = 8090,
+    compare_port: Annotated[int, typer.Option(help="Port of the page on which people compare clips.")] = 8096,
     root: Annotated[
         Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
     ] = None,
@@ -45,11 +46,13 @@ def up(
     _need_free(mlflow_port, "--mlflow-port")
     _need_free(collect_port, "--collect-port")
     _need_free(station_port, "--station-port")
+    _need_free(compare_port, "--compare-port")
     environment = loop_environment(store) | {
         "DAGSTER_PORT": str(port),
         "MLFLOW_PORT": str(mlflow_port),
         "COLLECT_PORT": str(collect_port),
         "STATION_PORT": str(station_port),
+        "COMPARE_PORT": str(compare_port),
         "FLYWHEEL_MLFLOW_UI": f"http://127.0.0.1:{mlflow_port}",
     }
     with opened_instance(store) as instance:
@@ -65,7 +68,7 @@ def up(
     try:
         for name, command in commands.items():
             supervisor.start(name, command, environment=environment, folder=source_root())
-        ports = port, mlflow_port, collect_port, station_port
+        ports = port, mlflow_port, collect_port, station_port, compare_port
         threading.Thread(target=_announce, args=(*ports, store.root, stopping), daemon=True).start()
         name, code = supervisor.wait()
         print(f"{name} ended with exit code {code}; stopping the rest", file=sys.stderr, flush=True)
@@ -106,7 +109,13 @@ def _prefixed(names: list[str]) -> Callable[[str, str], None]:
 
 
 def _announce(
-    port: int, mlflow_port: int, collect_port: int, station_port: int, root: Path, stopping: threading.Event
+    port: int,
+    mlflow_port: int,
+    collect_port: int,
+    station_port: int,
+    compare_port: int,
+    root: Path,
+    stopping: threading.Event,
 ) -> None:
     """Print where to look, as soon as Dagster and MLflow answer; people may have to wait for episodes."""
     if not all(_answers(url, stopping) for url in (_url(port, "server_info"), _url(mlflow_port, "health"))):
@@ -117,6 +126,7 @@ def _announce(
         f"  experiments       {_url(mlflow_port)}\n"
         f"  people's sessions {_url(collect_port, 'admin')}\n"
         f"  robots' episodes  {_url(station_port, 'verdicts')}\n"
+        f"  clips to compare  {_url(compare_port, 'compare')}\n"
         f"  files             {root}\n"
         "  Ctrl+C stops everything\n",
         flush=True,

@@ -7,6 +7,7 @@ lopsided, or the estimator says little, is only said.
 # Annotations stay objects here; see `advantage_data`.
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import numpy as np
@@ -20,15 +21,28 @@ from hitl_assets.advantage_data import (
 )
 from hitl_assets.advantage_estimation import advantage_dataset, advantage_estimator, estimated_dataset
 from hitl_assets.advantage_iterations import PROGRAM, AdvantagePaths
-from hitl_assets.advantage_policies import awbc_evaluation, awbc_policy
+from hitl_assets.advantage_policies import PROPER, awbc_evaluation, awbc_policy
 from hitl_assets.advantage_presets import AdvantagePreset
 from hitl_assets.findings import Findings, broken_files_noted
 from hitl_assets.preset_choice import AdvantagePresetChoice
 from resources.store import StoreResource
 
+if TYPE_CHECKING:
+    from hitl_ops.records.lerobot_overlay import Overlay
+    from hitl_ops.records.lerobot_reading import LeRobotFolder
+
 
 def _paths(context: dg.AssetCheckExecutionContext, store: StoreResource) -> AdvantagePaths:
     return AdvantagePaths(store.iteration(PROGRAM, context.partition_key))
+
+
+def _laid_over(dataset: Path, overlay: Path) -> "tuple[LeRobotFolder, Overlay]":
+    """A data set and an overlay of it, opened."""
+    from hitl_ops.records.lerobot_overlay import open_overlay
+    from hitl_ops.records.lerobot_reading import open_lerobot
+
+    folder = open_lerobot(dataset)
+    return folder, open_overlay(overlay, folder)
 
 
 @dg.asset_check(
@@ -65,20 +79,18 @@ def progress_is_sound(
 ) -> dg.AssetCheckResult:
     """Read the columns; episodes that fall back are wrong where the preset says that none does."""
     from hitl_ops.records.lerobot_columns import episode_spans
-    from hitl_ops.records.lerobot_overlay import open_overlay, read_column
-    from hitl_ops.records.lerobot_reading import open_lerobot
+    from hitl_ops.records.lerobot_overlay import read_column
     from hitl_ops.samples.progress import PROGRESS, STAGE_PROGRESS
 
     findings = Findings()
     with broken_files_noted(findings):
         chosen, paths = advantage_preset.resolve(), _paths(context, store)
-        folder = open_lerobot(marked_dataset(chosen, paths))
-        overlay = open_overlay(paths.progress, folder)
+        folder, overlay = _laid_over(marked_dataset(chosen, paths), paths.progress)
+        spans = episode_spans(folder)
         for name in (PROGRESS, STAGE_PROGRESS):
             values = read_column(folder, name, [overlay])  # NaN is an error there
             if values.min() < 0 or values.max() > 1:
                 findings.wrong.append(f"'{name}' goes from {values.min():g} to {values.max():g}")
-            spans = episode_spans(folder)
             falling = [s.index for s in spans if (np.diff(values[s.start : s.start + s.length]) < 0).any()]
             findings.figures[f"episodes in which {name} falls"] = len(falling)
             if falling and chosen.progress.monotone:
@@ -108,13 +120,11 @@ def estimated_labels_are_balanced(
 
 def _label_findings(chosen: AdvantagePreset, dataset: Path, labels: Path) -> Findings:
     from hitl_ops.contracts.advantage_prompt import style_of
-    from hitl_ops.records.lerobot_overlay import open_overlay, read_column
-    from hitl_ops.records.lerobot_reading import open_lerobot
+    from hitl_ops.records.lerobot_overlay import read_column
 
     findings = Findings()
     with broken_files_noted(findings):
-        folder = open_lerobot(dataset)
-        overlay = open_overlay(labels, folder)
+        folder, overlay = _laid_over(dataset, labels)
         tasks = overlay.tasks or {}
         found = read_column(folder, "task_index", [overlay])
         unknown = sorted(set(np.unique(found).tolist()) - set(tasks))
@@ -122,8 +132,7 @@ def _label_findings(chosen: AdvantagePreset, dataset: Path, labels: Path) -> Fin
             findings.wrong.append(f"label {unknown[0]} has no prompt")
             return findings
         style = style_of(list(tasks.values()))
-        levels = {number: style.level(task) for number, task in tasks.items()}
-        good = float(np.mean([levels[int(label)] > 0 for label in found]))
+        good = float(np.isin(found, [number for number, task in tasks.items() if style.level(task) > 0]).mean())
         findings.figures = {"frames": len(found), "share positive": round(good, 4)}
         limits = chosen.checks
         if not limits.least_share_positive <= good <= limits.largest_share_positive:
@@ -166,14 +175,12 @@ def estimates_are_sound(
 ) -> dg.AssetCheckResult:
     """Read the columns; advantages lie from -1 to 1."""
     from hitl_ops.models.estimator_config import ABSOLUTE_ADVANTAGE, ABSOLUTE_VALUE, RELATIVE_ADVANTAGE
-    from hitl_ops.records.lerobot_overlay import open_overlay, read_column
-    from hitl_ops.records.lerobot_reading import open_lerobot
+    from hitl_ops.records.lerobot_overlay import read_column
 
     findings = Findings()
     with broken_files_noted(findings):
         chosen, paths = advantage_preset.resolve(), _paths(context, store)
-        folder = open_lerobot(new_dataset(chosen, paths))
-        overlay = open_overlay(paths.estimated, folder)
+        folder, overlay = _laid_over(new_dataset(chosen, paths), paths.estimated)
         wanted = [ABSOLUTE_VALUE, ABSOLUTE_ADVANTAGE]
         if chosen.estimator.model.variant == "KAI0":
             wanted.append(RELATIVE_ADVANTAGE)
@@ -193,22 +200,19 @@ def asked_as_it_was_trained(
 ) -> dg.AssetCheckResult:
     """Compare the policy's prompt with the labels' prompts."""
     from hitl_ops.models.robot_policy import load_robot_policy
-    from hitl_ops.records.lerobot_overlay import open_overlay
-    from hitl_ops.records.lerobot_reading import open_lerobot
 
     findings = Findings()
     with broken_files_noted(findings):
         chosen, paths = advantage_preset.resolve(), _paths(context, store)
         iteration = store.iteration(PROGRAM, context.partition_key)
-        if "awbc" not in chosen.policies.variants:
+        if PROPER not in chosen.policies.variants:
             return findings.result()
-        tasks = open_overlay(paths.advantage, open_lerobot(new_dataset(chosen, paths))).tasks or {}
-        prompt = load_robot_policy(iteration.policy).metadata.get("prompt")
+        _, labels = _laid_over(new_dataset(chosen, paths), paths.advantage)
+        tasks = labels.tasks or {}
+        prompt, best = load_robot_policy(iteration.policy).metadata.get("prompt"), tasks.get(max(tasks, default=-1))
         findings.figures = {"prompt": str(prompt)}
-        if prompt != tasks.get(max(tasks, default=-1)):
-            findings.wrong.append(
-                f"it is asked with '{prompt}', its lessons said '{tasks.get(max(tasks, default=-1))}'"
-            )
+        if prompt != best:
+            findings.wrong.append(f"it is asked with '{prompt}', its lessons said '{best}'")
     return findings.result()
 
 

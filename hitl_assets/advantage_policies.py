@@ -19,9 +19,7 @@ from hitl_assets.mistakes import mistakes_named
 from hitl_assets.preset_choice import AdvantagePresetChoice
 from hitl_assets.provenance import EXAMINATION_SOURCES, code_version, manifest_hash
 from hitl_assets.station_examination import score_rows
-from hitl_assets.station_training import STATION_TRAINING_SOURCES, first_weights
-from hitl_ops.contracts.errors import UserError
-from hitl_ops.contracts.policy_card import PolicyCard
+from hitl_assets.station_training import STATION_TRAINING_SOURCES, published
 from hitl_ops.contracts.store import IterationPaths
 from resources.launcher import LauncherResource
 from resources.progress import ProgressListener
@@ -87,7 +85,10 @@ def awbc_policy(
             tracker,
             told,
         )
-        cards = {name: published(paths.policies / name, dataset, iteration) for name in config.names}
+        cards = {
+            name: published(paths.policies / name, dataset, iteration, asset="awbc_policy", sources=POLICY_SOURCES)
+            for name in config.names
+        }
         if PROPER in config.variants:
             _published_as_the_policy(paths.policies / policy_name(PROPER, config.seeds[0]), iteration)
     files = [file for name in config.names for file in sorted((paths.policies / name / "merged").glob("*"))]
@@ -108,30 +109,6 @@ def awbc_policy(
             "policy": showing.path(iteration.policy),
             "log": showing.path(paths.policies / LOG_FILE),
         },
-    )
-
-
-def published(folder: Path, dataset: Path, iteration: IterationPaths) -> PolicyCard:
-    """Make a policy of a finished training; returns its card.
-
-    Raises:
-        UserError: there is no finished training in the folder.
-    """
-    from hitl_ops.training.action_config import ActionTrainConfig
-    from hitl_ops.training.action_policy import SUMMARY, ActionTrainSummary
-    from hitl_ops.training.publish_robot_policy import publish_robot_policy
-
-    if not (folder / SUMMARY).is_file():
-        raise UserError(f"there is no finished training in '{folder}'", "materialise awbc_policy again")
-    trained = ActionTrainSummary.model_validate_json((folder / SUMMARY).read_text(encoding="utf-8"))
-    return publish_robot_policy(
-        trained,
-        dataset,
-        folder,
-        program=PROGRAM,
-        iteration=iteration.iteration,
-        code_version=code_version(*POLICY_SOURCES),
-        parent=first_weights(ActionTrainConfig.model_validate(trained.config)),
     )
 
 

@@ -10,9 +10,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from hitl_assets.named_preset import named_preset
 from hitl_assets.station_presets import STATION_PRESETS
 from hitl_ops.contracts.config import StrictConfig, apply_overrides
-from hitl_ops.contracts.errors import UserError
 from hitl_ops.evaluation.robot_evaluation import RobotEvaluationConfig
 from hitl_ops.evaluation.summary import EvaluationConfig
 from hitl_ops.experts.scripted_marker import ScriptedMarkerConfig
@@ -249,7 +249,4 @@ def chosen_advantage_preset(name: str, overrides: Sequence[str]) -> AdvantagePre
     Raises:
         UserError: there is no such preset, or an override's key or value is not accepted.
     """
-    known = next((preset for one, preset in ADVANTAGE_PRESETS.items() if one == name), None)
-    if known is None:
-        raise UserError(f"preset '{name}' is unknown", f"choose one of {', '.join(ADVANTAGE_PRESETS)}")
-    return apply_overrides(known, list(overrides))
+    return apply_overrides(named_preset(ADVANTAGE_PRESETS, name), list(overrides))

@@ -13,7 +13,19 @@ from hitl_assets.planner_checks import PLANNER_CHECKS
 from hitl_assets.planner_jobs import PLANNER_ASSETS, planner_collection, planner_iteration_0, planner_refinement
 from hitl_assets.planner_learning_checks import LEARNING_CHECKS
 from hitl_assets.planner_session_checks import SESSION_CHECKS
-from hitl_assets.preset_choice import AdvantagePresetChoice, PresetChoice, StationPresetChoice
+from hitl_assets.preference_checks import PREFERENCE_CHECKS
+from hitl_assets.preference_jobs import (
+    PREFERENCE_ASSETS,
+    preference_clips,
+    preference_iteration_0,
+    preference_learning,
+)
+from hitl_assets.preset_choice import (
+    AdvantagePresetChoice,
+    PreferencePresetChoice,
+    PresetChoice,
+    StationPresetChoice,
+)
 from hitl_assets.station_checks import STATION_CHECKS
 from hitl_assets.station_jobs import STATION_ASSETS, station_control, station_iteration_0, station_refinement
 from resources.launcher import LocalLauncher
@@ -24,6 +36,7 @@ from sensors.annotation import finished_annotation
 from sensors.collection import finished_collection
 from sensors.label_changes import label_changes
 from sensors.opening import next_iteration
+from sensors.preference import new_preferences, next_preference_iteration, preference_changes
 from sensors.station import finished_epoch, next_station_iteration, station_changes
 
 # Dagster's own default tells every step's every event.
@@ -41,21 +54,27 @@ def build_defs(
         loggers: where runs may write their log besides Dagster's own, by name.
     """
     return dg.Definitions(
-        assets=[*PLANNER_ASSETS, *STATION_ASSETS, *ADVANTAGE_ASSETS],
-        asset_checks=[*PLANNER_CHECKS, *SESSION_CHECKS, *LEARNING_CHECKS, *STATION_CHECKS, *ADVANTAGE_CHECKS],
+        assets=[*PLANNER_ASSETS, *STATION_ASSETS, *ADVANTAGE_ASSETS, *PREFERENCE_ASSETS],
+        asset_checks=[
+            *(*PLANNER_CHECKS, *SESSION_CHECKS, *LEARNING_CHECKS),
+            *(*STATION_CHECKS, *ADVANTAGE_CHECKS, *PREFERENCE_CHECKS),
+        ],
         jobs=[
             *(planner_iteration_0, planner_collection, planner_refinement),
             *(station_iteration_0, station_refinement, station_control),
             advantage_iteration_0,
+            *(preference_iteration_0, preference_clips, preference_learning),
         ],
         sensors=[
             *(finished_collection, finished_annotation, next_iteration, label_changes),
             *(finished_epoch, next_station_iteration, station_changes),
+            *(new_preferences, next_preference_iteration, preference_changes),
         ],
         resources={
             "preset": PresetChoice.from_environment(),
             "station_preset": StationPresetChoice.from_environment(),
             "advantage_preset": AdvantagePresetChoice.from_environment(),
+            "preference_preset": PreferencePresetChoice.from_environment(),
             "store": StoreResource(),
             "launcher": LocalLauncher(),
             "tracker": TrackerResource(),

@@ -153,3 +153,24 @@ class ProgramLoop:
                 f"no policy served when iteration {key} was opened", "set refinement.start=base, or promote first"
             )
         return parent
+
+    def opponent_of(self, instance: dg.DagsterInstance, store: Store, key: str, student: str) -> str:
+        """Id of the policy a new one is compared with; "" where there is none.
+
+        It is what serves. Where that is the new one itself, it has been promoted already; it is then compared with
+        what it took the place of, as before.
+
+        Args:
+            instance: Dagster's instance.
+            store: holds the registry.
+            key: the new one's iteration.
+            student: the new one's id.
+
+        Raises:
+            UserError: the registry cannot be read.
+        """
+        from hitl_ops.serving.policy_alias import resolve
+
+        serving = resolve(store, self.program)
+        opponent = serving.policy_id if serving is not None else ""
+        return (self.base_policy_of(instance, key) or "") if opponent == student else opponent

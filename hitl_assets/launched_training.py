@@ -27,22 +27,24 @@ class Lesson:
     """What a training is started with.
 
     Attributes:
-        samples: what is learned from.
+        samples: what is learned from; None where the arguments name it.
         out: folder of this training alone.
         config: what it is told.
         made_from: everything that decides the weights, as plain data.
         processes: that train together.
         arguments: further words for the command.
         verb: the command of ``flywheel`` that trains.
+        tracked: whether it is recorded in MLflow; None where the command has nothing to record.
     """
 
-    samples: Path
+    samples: Path | None
     out: Path
     config: StrictConfig
     made_from: Mapping[str, Any]
     processes: int = 1
     arguments: Sequence[str] = field(default=())
     verb: str = "train"
+    tracked: bool | None = True
 
 
 def launch_training(
@@ -68,9 +70,9 @@ def launch_training(
         context,
         [
             lesson.verb,
-            *("--samples", str(lesson.samples), "--out", str(lesson.out)),
-            *("--config", str(lesson.out / "config.yaml")),
-            *tracker.arguments(iteration.program, context.partition_key, context.run.run_id),
+            *(() if lesson.samples is None else ("--samples", str(lesson.samples))),
+            *("--out", str(lesson.out), "--config", str(lesson.out / "config.yaml")),
+            *_tracking(lesson, iteration, context, tracker),
             *lesson.arguments,
         ],
         log=lesson.out / LOG_FILE,
@@ -78,6 +80,14 @@ def launch_training(
         processes=lesson.processes,
         environment={"FLYWHEEL_HOME": str(store.root)},
     )
+
+
+def _tracking(
+    lesson: Lesson, iteration: IterationPaths, context: dg.AssetExecutionContext, tracker: TrackerResource
+) -> list[str]:
+    if lesson.tracked:
+        return tracker.arguments(iteration.program, context.partition_key, context.run.run_id)
+    return [] if lesson.tracked is None else ["--no-track"]
 
 
 def run_page(tracker: TrackerResource, summary: Mapping[str, Any]) -> dict[str, dg.MetadataValue]:

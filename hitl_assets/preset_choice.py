@@ -13,6 +13,12 @@ from hitl_assets.advantage_presets import (
     chosen_advantage_preset,
 )
 from hitl_assets.mistakes import mistakes_named
+from hitl_assets.preference_presets import (
+    PREFERENCE_PRESETS,
+    PreferencePreset,
+    PreferencePresetName,
+    chosen_preference_preset,
+)
 from hitl_assets.presets import PRESETS, PlannerPreset, PresetName, chosen_preset, collection_target
 from hitl_assets.station_presets import (
     STATION_PRESETS,
@@ -153,6 +159,45 @@ class AdvantagePresetChoice(dg.ConfigurableResource):
         """
         with mistakes_named():
             return chosen_advantage_preset(self.name, self.overrides)
+
+
+class PreferencePresetChoice(dg.ConfigurableResource):
+    """The same for the preference program; in the launchpad it is called ``preference_preset``."""
+
+    name: PreferencePresetName = Field(
+        default="laptop",
+        description="laptop: 2 cores, no GPU, minutes; paper: 240 Hz and whole trajectories; tiny_ci: seconds",
+    )
+    overrides: list[str] = Field(
+        default=[], description="`section.key=value` laid over the preset; an unknown key is an error"
+    )
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """What a run works at that is told nothing.
+
+        ``FLYWHEEL_PREFERENCE_PRESET`` names the preset, ``FLYWHEEL_PREFERENCE_OVERRIDES`` what is to be laid over it,
+        ``section.key=value`` between blanks.
+
+        Raises:
+            UserError: a variable holds something else.
+        """
+        name = _one_of("FLYWHEEL_PREFERENCE_PRESET", tuple(PREFERENCE_PRESETS), "laptop")
+        overrides = os.environ.get("FLYWHEEL_PREFERENCE_OVERRIDES", "").split()
+        try:
+            chosen_preference_preset(name, overrides)
+        except UserError as error:
+            raise UserError(f"FLYWHEEL_PREFERENCE_OVERRIDES: {error.what}", error.remedy) from None
+        return cls(name=name, overrides=overrides)
+
+    def resolve(self) -> PreferencePreset:
+        """The configuration.
+
+        Raises:
+            dagster.Failure: an override is malformed, or its key or value is not accepted.
+        """
+        with mistakes_named():
+            return chosen_preference_preset(self.name, self.overrides)
 
 
 def _one_of[NameT: str](variable: str, known: tuple[NameT, ...], usual: NameT) -> NameT:

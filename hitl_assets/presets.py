@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from hitl_assets.named_preset import named_preset
 from hitl_ops.contracts.config import StrictConfig, apply_overrides
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.evaluation.gate import GateConfig
@@ -289,10 +290,7 @@ def chosen_preset(name: str, overrides: list[str]) -> PlannerPreset:
     Raises:
         UserError: the preset, a key or a value is not accepted.
     """
-    for known, preset in PRESETS.items():
-        if known == name:
-            return apply_overrides(preset, overrides)
-    raise UserError(f"preset '{name}' is unknown", f"choose one of {', '.join(PRESETS)}")
+    return apply_overrides(named_preset(PRESETS, name), overrides)
 
 
 def collection_target() -> int | None:

@@ -25,7 +25,6 @@ from hitl_assets.station_data import (
     RECORDING_SOURCES,
     dataset_config,
     dataset_folder,
-    opened_labels,
     recordings_of,
     station_dataset,
 )
@@ -122,7 +121,7 @@ def _untold_dataset(
     from hitl_ops.samples.station_epochs import words_on
 
     files, _ = recordings_of(store.open(), chosen, iteration.iteration)
-    with opened_labels(store) as labels:
+    with store.opened_labels() as labels:
         verdicts, excluded = words_on(files, labels)
     dataset = dataset_folder(own)
     held = build_station_dataset(

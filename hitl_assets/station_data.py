@@ -8,7 +8,6 @@ A thin layer over ``hitl_ops.rollouts`` and ``hitl_ops.samples``. What is learne
 # import `annotations` from `__future__`.
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,7 @@ from resources.progress import ProgressListener
 from resources.store import StoreResource
 
 if TYPE_CHECKING:
-    from hitl_ops.labels.label_store import LabelStore
+    pass
 
 DEMONSTRATIONS = "demonstrations"
 DATASET = "dataset"
@@ -69,17 +68,6 @@ def demonstration_files(store: Store, chosen: StationPreset) -> list[Path]:
     if not files:
         raise UserError(f"'{folder}' holds no demonstrations", "materialise station_demonstrations first")
     return files if own else files[: chosen.demonstrations.episodes]
-
-
-@contextmanager
-def opened_labels(store: StoreResource) -> Iterator["LabelStore | None"]:
-    """The label store for the length of a block; None where nobody ever said anything."""
-    labels = store.labels()
-    try:
-        yield labels
-    finally:
-        if labels is not None:
-            labels.close()
 
 
 @dg.asset(
@@ -178,7 +166,7 @@ def station_recordings(
         chosen = station_preset.resolve()
         iteration = store.iteration(PROGRAM, context.partition_key)
         folder = EpochFolder(store.open().station_incoming, chosen.collection.task, iteration.iteration)
-        with opened_labels(store) as labels:
+        with store.opened_labels() as labels:
             found = look_through_epoch(folder, iteration.sessions, labels, progress.of_step(context))
     wrong = [*(f"{one.file}: {one.reason}" for one in found.damaged), *found.wrong_manifests]
     rows = [
@@ -248,7 +236,7 @@ def station_dataset(
         iteration = store.iteration(PROGRAM, context.partition_key)
         out = dataset_folder(iteration)
         files, left_out = recordings_of(store.open(), chosen, iteration.iteration)
-        with opened_labels(store) as labels:
+        with store.opened_labels() as labels:
             verdicts, excluded = words_on(files, labels)
         earlier = [dataset_folder(store.iteration(PROGRAM, iteration_key(n))) for n in range(iteration.iteration)]
         summary = build_station_dataset(

@@ -26,7 +26,7 @@ from hitl_assets.station_iterations import (
     station_iterations,
 )
 from hitl_assets.station_training import station_policy
-from hitl_ops.contracts.store import IterationPaths, Store, iteration_key
+from hitl_ops.contracts.store import IterationPaths, iteration_key
 from hitl_ops.evaluation.summary import EvaluationSummary
 from resources.progress import ProgressListener
 from resources.store import StoreResource
@@ -70,7 +70,7 @@ def station_evaluation(
         iteration = store.iteration(PROGRAM, context.partition_key)
         student = policy_of(iteration).policy_id
         players, ids = {STUDENT: iteration.policy}, {STUDENT: student}
-        opponent = opponent_of(store.open(), context.instance, iteration.key, student)
+        opponent = STATION_LOOP.opponent_of(context.instance, store.open(), iteration.key, student)
         if opponent:
             players[SERVING], ids[SERVING] = store.open().policy(PROGRAM, opponent), opponent
         known = take_over_played(
@@ -103,22 +103,6 @@ def station_evaluation(
             "report": showing.path(report),
         },
     )
-
-
-def opponent_of(store: Store, instance: dg.DagsterInstance, key: str, student: str) -> str:
-    """Id of the policy a new one is compared with; "" where there is none.
-
-    It is what serves. Where that is the new one itself, it has been promoted already; it is then compared with what
-    it took the place of, as before.
-
-    Raises:
-        UserError: the registry cannot be read.
-    """
-    from hitl_ops.serving.policy_alias import resolve
-
-    serving = resolve(store, PROGRAM)
-    opponent = serving.policy_id if serving is not None else ""
-    return (STATION_LOOP.base_policy_of(instance, key) or "") if opponent == student else opponent
 
 
 def take_over_played(paths: IterationPaths, earlier: Iterable[IterationPaths]) -> int:

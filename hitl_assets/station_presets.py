@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from hitl_assets.named_preset import named_preset
 from hitl_ops.contracts.config import StrictConfig, apply_overrides
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.station_epoch import NAME, SEEDS_PER_EPOCH
@@ -362,7 +363,5 @@ def chosen_station_preset(name: str, overrides: Sequence[str], world: str = "") 
     Raises:
         UserError: the preset, the world, a key or a value is not accepted.
     """
-    for known, preset in STATION_PRESETS.items():
-        if known == name:
-            return apply_overrides(preset.in_world(world) if world else preset, list(overrides))
-    raise UserError(f"preset '{name}' is unknown", f"choose one of {', '.join(STATION_PRESETS)}")
+    preset = named_preset(STATION_PRESETS, name)
+    return apply_overrides(preset.in_world(world) if world else preset, list(overrides))

@@ -7,6 +7,7 @@ where ``refinement.start`` says so, from the policy it was opened on.
 # Annotations stay objects here: Dagster does not recognise the context's type in a string, so this module must not
 # import `annotations` from `__future__`.
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -215,8 +216,24 @@ def station_lesson(
     )
 
 
-def published(folder: Path, dataset: Path, iteration: IterationPaths, parent: str) -> PolicyCard:
+def published(
+    folder: Path,
+    dataset: Path,
+    iteration: IterationPaths,
+    parent: str = "",
+    *,
+    asset: str = "station_policy",
+    sources: Sequence[str] = STATION_TRAINING_SOURCES,
+) -> PolicyCard:
     """Make a policy of a finished training; returns its card.
+
+    Args:
+        folder: the training's.
+        dataset: what it learned from.
+        iteration: the iteration, and with it the program, that the policy belongs to.
+        parent: id of the policy it started from; "" where it started from the first weights.
+        asset: whose training it is, for the remedy.
+        sources: the code that decides what it gives.
 
     Raises:
         UserError: there is no finished training in the folder.
@@ -225,15 +242,15 @@ def published(folder: Path, dataset: Path, iteration: IterationPaths, parent: st
     from hitl_ops.training.publish_robot_policy import publish_robot_policy
 
     if not (folder / SUMMARY).is_file():
-        raise UserError(f"there is no finished training in '{folder}'", "materialise station_policy again")
+        raise UserError(f"there is no finished training in '{folder}'", f"materialise {asset} again")
     trained = ActionTrainSummary.model_validate_json((folder / SUMMARY).read_text(encoding="utf-8"))
     return publish_robot_policy(
         trained,
         dataset,
         folder,
-        program=PROGRAM,
+        program=iteration.program,
         iteration=iteration.iteration,
-        code_version=code_version(*STATION_TRAINING_SOURCES),
+        code_version=code_version(*sources),
         parent=parent or first_weights(ActionTrainConfig.model_validate(trained.config)),
     )
 

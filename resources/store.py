@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,3 +51,17 @@ class StoreResource(dg.ConfigurableResource):
         if found.is_sqlite and not Path(found.url.database or "").expanduser().is_file():
             return None
         return found
+
+    @contextmanager
+    def opened_labels(self) -> Iterator[LabelStore | None]:
+        """The label store for the length of a block; None where nobody ever said anything.
+
+        Raises:
+            UserError: the URL is of no kind we know.
+        """
+        labels = self.labels()
+        try:
+            yield labels
+        finally:
+            if labels is not None:
+                labels.close()

@@ -26,7 +26,7 @@ from hitl_assets.planner_versions import Given, given, newer_labels, versions
 from hitl_assets.preset_choice import PresetChoice
 from hitl_ops.contracts.errors import UserError
 from resources.store import StoreResource
-from sensors.watching import LOOK_EVERY_S, WATCH_S, at_work
+from sensors.watching import LOOK_EVERY_S, WATCH_S, asked_before, at_work
 
 _JOBS = (planner_iteration_0.name, planner_collection.name, planner_refinement.name)
 
@@ -128,5 +128,4 @@ def _due(instance: dg.DagsterInstance, found: Mapping[str, AnnotationStanding]) 
 
 
 def _asked(instance: dg.DagsterInstance, key: str, last_label: int) -> bool:
-    tags = {"dagster/run_key": f"{PROGRAM}/{key}/label-{last_label}"}
-    return bool(instance.get_runs_count(dg.RunsFilter(job_name=planner_refinement.name, tags=tags)))
+    return asked_before(instance, planner_refinement.name, f"{PROGRAM}/{key}/label-{last_label}")

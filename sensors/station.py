@@ -15,7 +15,6 @@ import dagster as dg
 
 from hitl_assets.mistakes import mistakes_named
 from hitl_assets.preset_choice import StationPresetChoice
-from hitl_assets.station_data import opened_labels
 from hitl_assets.station_iterations import PROGRAM, STATION_LOOP, station_base_policy, station_iterations
 from hitl_assets.station_jobs import station_iteration_0, station_refinement
 from hitl_assets.station_opening import export_state
@@ -24,7 +23,7 @@ from hitl_assets.station_versions import station_observations
 from hitl_ops.contracts.station_epoch import EpochFolder
 from hitl_ops.samples.station_epochs import ArrivedEpoch, arrived_epoch
 from resources.store import StoreResource
-from sensors.watching import LOOK_EVERY_S, WATCH_S, at_work
+from sensors.watching import LOOK_EVERY_S, WATCH_S, asked_before, at_work
 
 _JOBS = (station_iteration_0.name, station_refinement.name)
 
@@ -64,7 +63,7 @@ def finished_epoch(
         if missing:
             return dg.SkipReason(_standing(key, missing, arrived))
         run_key = f"{PROGRAM}/{key}/{arrived.version[:16]}"
-        if _asked(context.instance, run_key):
+        if asked_before(context.instance, station_refinement.name, run_key):
             return dg.SkipReason(f"iteration {key}: a run was started for these episodes already; again by hand")
         # What the run is made from is told before it starts: said later, it would count as a change.
         told = _changes(context, store, chosen, opened)
@@ -128,7 +127,7 @@ def station_changes(
 def _changes(
     context: dg.SensorEvaluationContext, store: StoreResource, chosen: StationPreset, keys: list[str]
 ) -> list[dg.AssetObservation]:
-    with opened_labels(store) as labels:
+    with store.opened_labels() as labels:
         return station_observations(
             context.instance,
             store.open(),
@@ -142,9 +141,3 @@ def _standing(key: str, missing: list[str], arrived: ArrivedEpoch) -> str:
     """What an iteration waits for, and what is wrong with what came."""
     have = f", {len(arrived.manifests)} came" if arrived.manifests else ""
     return "; ".join([f"iteration {key} waits for {', '.join(missing)}{have}", *arrived.damaged])
-
-
-def _asked(instance: dg.DagsterInstance, run_key: str) -> bool:
-    return bool(
-        instance.get_runs_count(dg.RunsFilter(job_name=station_refinement.name, tags={"dagster/run_key": run_key}))
-    )

@@ -11,7 +11,7 @@ PROGRAM = "planner"
 _FIRST_USES: dict[Purpose, int] = {"play": 100, "annotate": 20}
 _DAYS = 30
 _PATHS: dict[Purpose, str] = {"play": "/join", "annotate": "/annotate"}
-_OF_PROGRAMS = {"station": "/verdicts", "advantage": "/marks"}
+_OF_PROGRAMS = {"station": "/verdicts", "advantage": "/marks", "preference": "/compare"}
 
 
 def invitation_link(base: str, token: str, purpose: Purpose = "play", program: str = PROGRAM) -> str:

@@ -27,12 +27,13 @@ _STOP_WITHIN_S = 5
 
 
 @contextlib.contextmanager
-def only_server(store: Store, folder: Path | None = None) -> Iterator[None]:
+def only_server(store: Store, folder: Path | None = None, told: str = "") -> Iterator[None]:
     """Keep a second server away from the same root; the lock goes with the process.
 
     Args:
         store: the root.
         folder: where the lock lies, by default with what is collected; each kind of server has one.
+        told: what is the matter where there is one.
 
     Raises:
         UserError: there is one.
@@ -47,7 +48,7 @@ def only_server(store: Store, folder: Path | None = None) -> Iterator[None]:
         except BlockingIOError:
             too = "; what collects serves the annotation page too" if folder is None else ""
             raise UserError(
-                f"another server collects into '{store.root}'", f"stop it, or name another --root{too}"
+                told or f"another server collects into '{store.root}'", f"stop it, or name another --root{too}"
             ) from None
         yield
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from hitl_ops.contracts.episode import Episode
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
+from hitl_ops.evaluation.play_film import FilmConfig
 from hitl_ops.evaluation.summary import VideoPicks
 from hitl_ops.records.traces import Trace, read_trace, trace_path
 from hitl_ops.worlds.household.world import HouseholdWorld
@@ -53,13 +54,14 @@ def replay(episode: Episode, trace: Trace, every: int) -> Iterator[HouseholdWorl
         )
 
 
-def film(episode: Episode, trace: Trace, path: Path) -> Path:
+def film(episode: Episode, trace: Trace, path: Path, how: FilmConfig | None = None) -> Path:
     """Film a trace: what each agent sees, the plan, the task, the actions and how far they have come.
 
     Args:
         episode: the task the trace is of.
         trace: what was decided.
         path: the mp4 to publish.
+        how: what the film is like; by default it takes about as long as others, however long the episode is.
 
     Returns:
         ``path``.
@@ -76,11 +78,16 @@ def film(episode: Episode, trace: Trace, path: Path) -> Path:
     description = load_scene(episode.scene_id).description
     renderer = make_renderer(description, OBJECT_SHAPES)
     try:
-        frames = _FRAMES.get(renderer.backend, min(_FRAMES.values()))
-        every = max(1, trace.result.sim_steps // frames)
-        count = trace.result.sim_steps // every + 1
+        if how is None:
+            frames = _FRAMES.get(renderer.backend, min(_FRAMES.values()))
+            every = max(1, trace.result.sim_steps // frames)
+            count = trace.result.sim_steps // every + 1
+            begun = EpisodeVideo(path, fps=min(15, max(1, count // _SECONDS_AT_LEAST)))
+        else:
+            every = how.ticks_per_frame(trace.result.sim_steps, renderer.backend)
+            begun = EpisodeVideo(path, fps=how.rate(renderer.backend), size=(how.width, how.height))
         trails: list[list[tuple[float, float]]] = []
-        with EpisodeVideo(path, fps=min(15, max(1, count // _SECONDS_AT_LEAST))) as video:
+        with begun as video:
             for world in replay(episode, trace, every):
                 facts = world.facts
                 trails = trails or [[] for _ in facts.agents]

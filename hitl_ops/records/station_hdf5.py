@@ -226,8 +226,16 @@ def read_station_facts(path: str | Path) -> StationFacts:
         return _facts(file, hdf5)
 
 
-def read_pictures(path: str | Path, camera: str) -> Iterator[npt.NDArray[np.uint8]]:
+def read_pictures(
+    path: str | Path, camera: str, first: int = 0, last: int | None = None
+) -> Iterator[npt.NDArray[np.uint8]]:
     """Yield a camera's pictures in order: JPEG as [n] uint8, or plain [height, width, 3] as the file has them.
+
+    Args:
+        path: the file.
+        camera: the camera's name.
+        first: the first frame wanted.
+        last: the frame after the last one wanted; all where None.
 
     Raises:
         UserError: the file is missing or corrupt, or has no such camera.
@@ -240,8 +248,9 @@ def read_pictures(path: str | Path, camera: str) -> Iterator[npt.NDArray[np.uint
                 f"episode '{file}' has no camera '{camera}'", f"it has {', '.join(sorted(images)) or 'none'}"
             )
         dataset = images[camera]
-        for start in range(0, len(dataset), _BATCH):
-            yield from dataset[start : start + _BATCH]
+        stop = len(dataset) if last is None else min(last, len(dataset))
+        for start in range(first, stop, _BATCH):
+            yield from dataset[start : min(start + _BATCH, stop)]
 
 
 def list_station_episodes(folder: str | Path) -> list[Path]:

@@ -6,7 +6,6 @@ one that was not.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -244,12 +243,7 @@ class _Run:
             weighed = frames.advantage[training]
             self._weights = advantage_weights(weighed, config.temperature, config.largest_weight)
         self._data = ChunkDataset(frames, config.model.chunk, conditioned=self._conditioned)
-        self._identity = Identity(
-            config=config.decisive(),
-            config_hash=hashlib.sha256(repr(sorted(config.decisive().items())).encode()).hexdigest(),
-            data=data_hash,
-            processes=accelerator.num_processes,
-        )
+        self._identity = Identity.of(config.decisive(), data_hash, accelerator.num_processes)
         self._loss = loss_of(model.policy)
 
     def until(self, last: int, progress: Progress, tracker: Tracker) -> tuple[LoopState, int]:

@@ -7,13 +7,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -83,6 +84,18 @@ class Identity(BaseModel):
     config_hash: str
     data: str = Field(description="hash of what is trained on")
     processes: int = Field(default=1, description="processes; each has its own dropout")
+
+    @classmethod
+    def of(cls, decisive: dict[str, Any], data: str, processes: int) -> Self:
+        """That of a training.
+
+        Args:
+            decisive: every field of its configuration that can change the weights, flat.
+            data: hash of what is trained on.
+            processes: that train together.
+        """
+        config_hash = hashlib.sha256(repr(sorted(decisive.items())).encode()).hexdigest()
+        return cls(config=decisive, config_hash=config_hash, data=data, processes=processes)
 
 
 class _Saved(BaseModel):

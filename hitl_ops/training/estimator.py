@@ -7,7 +7,6 @@ checkpoint; a training that was killed and resumed ends as one that was not.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -276,12 +275,7 @@ class _Run:
         rank, count = accelerator.process_index, accelerator.num_processes
         self._shares = StepShares(frames, source, pairs=pairs, rank=rank, count=count)
         self._whole = StepShares(frames, source, pairs=pairs, rank=0, count=1)
-        self._identity = Identity(
-            config=config.decisive(),
-            config_hash=hashlib.sha256(repr(sorted(config.decisive().items())).encode()).hexdigest(),
-            data=frames.hash,
-            processes=count,
-        )
+        self._identity = Identity.of(config.decisive(), frames.hash, count)
 
     def until(self, last: int, progress: Progress, tracker: Tracker) -> tuple[LoopState, int]:
         """Train until a step is done; returns where the training stands and the step it went on from."""

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 from rich.console import Console
 
 from flywheel import demo_station, station_run
-from flywheel.demo_scale import note_scale, refuse_another_scale
+from flywheel.demo_scale import decisive_of_preference, decisive_of_station, note_scale, refuse_another_scale
+from hitl_assets.preference_presets import chosen_preference_preset
 from hitl_assets.station_iterations import STATION_LOOP
 from hitl_assets.station_presets import chosen_station_preset
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.store import Store
+
+
+def _station(*overrides: str, world: str = "") -> dict[str, Any]:
+    return decisive_of_station(chosen_station_preset("tiny_ci", overrides, world))
 
 
 @pytest.mark.parametrize(
@@ -28,19 +34,30 @@ from hitl_ops.contracts.store import Store
 )
 def test_another_scale_is_refused(tmp_path: Path, overrides: list[str], world: str, what: str) -> None:
     store = Store.at(tmp_path)
-    note_scale(store, chosen_station_preset("tiny_ci", []))
+    note_scale(store, "station", _station())
     with pytest.raises(UserError) as caught:
-        refuse_another_scale(store, chosen_station_preset("tiny_ci", overrides, world))
+        refuse_another_scale(store, "station", _station(*overrides, world=world))
     assert what in str(caught.value) and caught.value.remedy == "name another --root"
 
 
 def test_what_changes_no_figure_may_be_named_otherwise(tmp_path: Path) -> None:
     store = Store.at(tmp_path)
     with pytest.raises(UserError, match="says what it was made with"):
-        refuse_another_scale(store, chosen_station_preset("tiny_ci", []))
-    note_scale(store, chosen_station_preset("tiny_ci", []))
+        refuse_another_scale(store, "station", _station())
+    note_scale(store, "station", _station())
     same = ["evaluation.processes=2", "demonstrations.processes=2", "loop.iterations=9", "training.workers=1"]
-    refuse_another_scale(store, chosen_station_preset("tiny_ci", [*same, "checks.least_episodes=1"], "bimanual"))
+    refuse_another_scale(store, "station", _station(*same, "checks.least_episodes=1", world="bimanual"))
+
+
+def test_the_preference_program_notes_its_own(tmp_path: Path) -> None:
+    def scale(*overrides: str) -> dict[str, Any]:
+        return decisive_of_preference(chosen_preference_preset("tiny_ci", overrides))
+
+    store = Store.at(tmp_path)
+    note_scale(store, "preference", scale())
+    refuse_another_scale(store, "preference", scale("loop.iterations=7", "checks.least_episodes=1"))
+    with pytest.raises(UserError, match=r"annotator\.errors was 0\.1, not 0\.2"):
+        refuse_another_scale(store, "preference", scale("annotator.errors=0.2"))
 
 
 def test_a_demo_that_is_through_is_not_told_as_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,8 @@ def test_only_what_needs_the_accelerator_waits_for_it() -> None:
     pools = {node.key.to_user_string(): node.pools for node in _graph().asset_nodes if node.is_materializable}
     controls = {"station_control_policy", "station_control_demonstrations_policy"}
     advantage = {"advantage_estimator", "estimated_dataset", "awbc_policy"}
-    waiting = {"planner_adapter", "station_policy", *controls, *advantage}
+    preference = {"reach_policy", "reach_control"}
+    waiting = {"planner_adapter", "station_policy", *controls, *advantage, *preference}
     assert {name for name, held in pools.items() if "gpu" in (held or ())} == waiting
 
 

@@ -114,6 +114,7 @@ def pages(tmp_path: Path) -> Iterator[Pages]:
                 *(sys.executable, "-m", "flywheel", "up", "--port", str(port)),
                 *("--mlflow-port", str(mlflow_port), "--collect-port", str(_free_port())),
                 *("--station-port", str(_free_port())),
+                *("--compare-port", str(_free_port())),
             ],
             env={**os.environ, "FLYWHEEL_HOME": str(tmp_path / "store"), "TQDM_DISABLE": "1"},
             stdout=printed,

@@ -31,7 +31,17 @@ from ui_collect.web_process import listening, only_server, serve_app, tls_contex
 PAGE = "/marks.html"
 _PAGE_FOLDER = Path(__file__).parent / "page"
 # What the verdict page does alike.
-_ALIKE = ("active_time.js", "api.js", "arrival.js", "curves.js", "outbox.js", "stored.js", "verdicts.css")
+_ALIKE = (
+    "active_time.js",
+    "api.js",
+    "arrival.js",
+    "curves.js",
+    "outbox.js",
+    "review_desk.js",
+    "saying_desk.js",
+    "stored.js",
+    "verdicts.css",
+)
 
 
 def mark_app(settings: MarkSettings, desk: MarkDesk, log: AccessLog) -> ASGIApp:

@@ -11,10 +11,10 @@ from typing import Literal
 from hitl_ops.contracts.store import Store
 from ui_collect.annotate.film_cache import let_go_of_oldest
 
-Made = Literal["video", "poster", "cut"]
+Made = Literal["video", "poster", "cut", "clips", "sheets"]
 """What is made: of a recording a film of its cameras, and one small picture for the list; of an episode of a data set
-every frame of one camera."""
-_SUFFIX: dict[Made, str] = {"video": ".mp4", "poster": ".jpg", "cut": ".mp4"}
+every frame of one camera; of a clip that is compared its film, and a sheet of its moments."""
+_SUFFIX: dict[Made, str] = {"video": ".mp4", "poster": ".jpg", "cut": ".mp4", "clips": ".mp4", "sheets": ".jpg"}
 _STAMP = re.compile("[0-9a-f]{32}")
 
 

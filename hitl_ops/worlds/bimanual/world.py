@@ -6,11 +6,7 @@ friction between fingers and knob alone, the bowl slides and tips when it is pus
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -25,6 +21,7 @@ from hitl_ops.worlds.bimanual.bodies import load_bodies
 from hitl_ops.worlds.bimanual.episode_setup import EpisodeSetup
 from hitl_ops.worlds.bimanual.kinematics import home_pose
 from hitl_ops.worlds.bimanual.views import Poses
+from hitl_ops.worlds.quiet_physics import connect_quietly, quiet_pybullet
 
 if TYPE_CHECKING:
     from hitl_ops.worlds.bimanual.pictures import StationPictures
@@ -108,8 +105,8 @@ class BimanualWorld:
         )
         self.home: Float32 = home_pose()
         self.setup = EpisodeSetup.of_seed(0)
-        self._bullet = _bullet()
-        self._client: int | None = self._bullet.connect(self._bullet.DIRECT)
+        self._bullet = quiet_pybullet()
+        self._client: int | None = connect_quietly(self._bullet)
         self._drawing: StationPictures | None = None
         self._config = config
         arms = [(*geometry.ARM_LIMITS, (0.0, 1.0))] * 2
@@ -355,30 +352,3 @@ def _yaw(turn: tuple[float, float, float, float]) -> tuple[float, float]:
     sine, cosine = 2 * (w * z + x * y), 1 - 2 * (y * y + z * z)
     length = math.hypot(sine, cosine) or 1.0
     return sine / length, cosine / length
-
-
-def _bullet() -> Any:
-    with _not_heard():
-        try:
-            import pybullet
-        except ImportError:
-            raise UserError(
-                "the bimanual world needs PyBullet", "install the 'loop' extra, or run bootstrap.py"
-            ) from None
-    return pybullet
-
-
-@contextlib.contextmanager
-def _not_heard() -> Iterator[None]:
-    """PyBullet says on its first import when it was built, past Python's own streams; nobody asked."""
-    if "pybullet" in sys.modules:
-        yield
-        return
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

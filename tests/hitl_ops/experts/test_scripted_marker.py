@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.contracts.robot import Float32
+from hitl_ops.contracts.robot import Float32, RobotReading
 from hitl_ops.experts.scripted_arms import ScriptedArms, ScriptedArmsConfig
 from hitl_ops.experts.scripted_marker import ScriptedMarkerConfig, bimanual_marks
 from hitl_ops.labels.progress_marks import Mark, check_marks
@@ -32,8 +32,8 @@ def _dropped() -> RobotEpisode:
         hands = ScriptedArms()
         hands.start(1)
 
-        def act(reading: object) -> Float32:
-            action = hands.act(reading)  # type: ignore[arg-type]
+        def act(reading: RobotReading) -> Float32:
+            action = hands.act(reading)
             ticks["n"] += 1
             if ticks["n"] > 122:
                 action[13] = 1.0

@@ -14,6 +14,7 @@ from hitl_ops.labels.label_store import LabelStore
 from hitl_ops.labels.progress_marks import EpisodeMarks, Mark, say_marks, standing_marks
 from hitl_ops.records.lerobot_overlay import open_overlay
 from hitl_ops.records.lerobot_reading import LeRobotFolder
+from hitl_ops.records.station_hdf5 import Verdict
 from hitl_ops.samples.progress import ProgressConfig, make_progress, stored_marks
 from hitl_ops.samples.progress_rules import marks_progress, verdict_progress
 from tests.support.lerobot_sets import make_set
@@ -79,14 +80,14 @@ def test_verdicts_become_normalised_returns(tmp_path: Path) -> None:
         make_progress(
             config, folder.root, tmp_path / "over", verdicts={"0": "good", "1": "bad", "2": "bad", "7": "good"}
         )
-    said = {"0": "good", "1": "bad", "2": "bad"}
-    summary = make_progress(config, folder.root, tmp_path / "over", verdicts=said)  # type: ignore[arg-type]
+    said: dict[str, Verdict] = {"0": "good", "1": "bad", "2": "bad"}
+    summary = make_progress(config, folder.root, tmp_path / "over", verdicts=said)
     parts = _overlay(tmp_path / "over", folder)
     for index, part in enumerate(parts):
         np.testing.assert_array_equal(part, verdict_progress(LENGTHS[index], index == 0, 30, 30.0))
     assert parts[0][-1] == 1 and parts[1].max() < 0.5 and parts[1][0] == 0
     assert summary.monotone and summary.reached == {} and summary.finished == pytest.approx(1 / 3)
-    make_progress(config.replace(failure_cost=5.0), folder.root, tmp_path / "over", verdicts=said)  # type: ignore[arg-type]
+    make_progress(config.replace(failure_cost=5.0), folder.root, tmp_path / "over", verdicts=said)
     assert _overlay(tmp_path / "over", folder)[1][-1] == np.float32(1 - 5 / 34)
 
 

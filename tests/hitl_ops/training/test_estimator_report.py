@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.models.advantage_estimator import AdvantageEstimator
+from hitl_ops.models.advantage_estimator import AdvantageEstimator, EstimatorFacts
 from hitl_ops.models.estimator_config import EstimatorConfig
 from hitl_ops.training.estimator_report import (
     agreement,
@@ -64,8 +64,16 @@ class Knowing(AdvantageEstimator):
 
     def __init__(self, variant: str) -> None:
         torch.nn.Module.__init__(self)
-        self.facts = SimpleNamespace(  # type: ignore[assignment]
-            name="knowing", steps=7, joints=0, config=EstimatorConfig.model_validate({"variant": variant})
+        self.facts = EstimatorFacts(
+            name="knowing",
+            config=EstimatorConfig.model_validate({"variant": variant}),
+            cameras=("cam",),
+            joints=0,
+            state_mean=(),
+            state_std=(),
+            task="brighten",
+            fps=50,
+            steps=7,
         )
         self.state_mean = torch.zeros(0)
 

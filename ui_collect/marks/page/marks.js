@@ -1,20 +1,14 @@
 // The page of marks: episodes, one of them on the screen, and where its stages are reached.
 
-import { ActiveTime } from "./active_time.js";
-import { arrive, askWho, at, toast } from "./arrival.js";
-import { ConnectionLost, Refused, ask } from "./api.js";
-import { Curves } from "./curves.js";
+import { arrive, at, toast } from "./arrival.js";
 import { Film } from "./film.js";
 import { MarkList, filters } from "./mark_list.js";
-import { Outbox, clientKey } from "./outbox.js";
+import { clientKey } from "./outbox.js";
+import { ReviewDesk } from "./review_desk.js";
 import { finalLevel, lost, progressAt, reached, removed } from "./story.js";
-import { keep, read } from "./stored.js";
 import { Timeline } from "./timeline.js";
 
-const LOOK_EVERY_MS = 5000;
-const HERE_EVERY_MS = 20000;
 const PLACE_AFTER_MS = 200;
-const UNDONE_AT_MOST = 200;
 
 function element(name, text, className = "") {
   const made = document.createElement(name);
@@ -23,29 +17,14 @@ function element(name, text, className = "") {
   return made;
 }
 
-class Desk {
+class Desk extends ReviewDesk {
   constructor(me) {
-    this.me = me;
+    super(me, "marks");
     this.stages = me.stages.length;
-    this.time = new ActiveTime();
-    this.time.touched();
-    this.markedAt = 0;
-    this.toldAt = 0;
-    this.item = null;
     this.camera = "";
-    this.undoName = `flywheel.marks.undo.${me.id}`;
-    this.undone = read(sessionStorage, this.undoName) ?? [];
-    this.curves = new Curves(at("curves"), at("legend"));
     this.timeline = new Timeline(at("timeline"), at("moment"), (frame) => this.film.go(frame));
     this.film = new Film(at("screen"), () => this.tellMoment());
     this.list = new MarkList(at("list"), (key) => this.show(key));
-    this.outbox = new Outbox("marks", me.id, {
-      stored: (body, answer) => this.stored(body, answer),
-      refused: (body, message) => this.refused(body, message),
-      unknown: (message) => askWho(message),
-      changed: (waiting, down) => this.waiting(waiting, down),
-    });
-    at("me").textContent = me.name;
     document.title = `${me.dataset} · Marks · Flywheel`;
     at("stages").replaceChildren(
       ...me.stages.map((name, number) => {
@@ -60,7 +39,6 @@ class Desk {
       play: () => this.film.toggle(),
       setback: () => this.lose(),
       remove: () => this.remove(),
-      undo: () => this.undo(),
       done: () => this.done(),
     })) {
       at(id).addEventListener("click", does);
@@ -68,15 +46,6 @@ class Desk {
     for (const button of document.querySelectorAll("[data-step]")) {
       button.addEventListener("click", () => this.step(Number(button.dataset.step)));
     }
-    for (const radio of document.querySelectorAll("[name=which]")) {
-      radio.addEventListener("change", () => this.choose(radio.value));
-    }
-    addEventListener("keydown", (event) => this.pressed(event));
-    // Some browsers press a focused button when the space bar comes up again.
-    addEventListener("keyup", (event) => event.key === " " && event.target.matches("button") && event.preventDefault());
-    addEventListener("online", () => this.outbox.flush());
-    setInterval(() => document.visibilityState === "visible" && void this.look(), LOOK_EVERY_MS);
-    setInterval(() => void this.here(), HERE_EVERY_MS);
   }
 
   async begin() {
@@ -96,32 +65,22 @@ class Desk {
 
   // --- looking ------------------------------------------------------------------------------------------
 
-  async look() {
-    let told;
-    try {
-      told = await ask("GET", "episodes");
-    } catch (error) {
-      if (error instanceof Refused && error.status === 401) askWho(error.message);
-      return;
-    }
-    for (const item of told.episodes) this.pending(item);
-    this.list.take(told.episodes);
-    this.told();
+  taken() {
     if (this.item !== null && this.list.items.has(this.item.key)) this.tellItem(this.list.items.get(this.item.key));
     else if (this.begun) this.show(this.list.first());
   }
 
-  // What was marked here and is on its way counts before what the server knows.
+  drawn() {
+    this.curves.draw(this.film.frame / this.me.fps);
+  }
+
+  takeBack(item, last) {
+    this.send(item, last.marks, last.done);
+  }
+
   pending(item) {
     const body = this.outbox.waiting(item.key);
     if (body !== undefined) Object.assign(item, { marks: body.marks, done: body.done, mine: true, by: this.me.name });
-  }
-
-  choose(which) {
-    this.list.choose(which);
-    this.told();
-    this.show(this.list.order.includes(this.item?.key) ? this.item.key : this.list.first());
-    document.activeElement?.blur();
   }
 
   show(key, frame = 0) {
@@ -239,39 +198,10 @@ class Desk {
     if (!running) this.place();
   }
 
-  async drawCurves(key) {
-    try {
-      const told = await ask("GET", `episodes/${key}/curves`);
-      if (this.item?.key !== key) return;
-      this.curves.show(told);
-      this.curves.draw(this.film.frame / this.me.fps);
-    } catch (error) {
-      if (!(error instanceof ConnectionLost) && this.item?.key === key) toast(error.message, "bad");
-    }
-  }
-
   told() {
     const counts = this.list.counts();
     for (const which of Object.keys(filters)) at(`which-${which}`).nextElementSibling.lastElementChild.textContent = counts[which];
     at("progress").textContent = `${counts.all - counts.open} of ${counts.all} marked`;
-  }
-
-  async here() {
-    if (this.item === null || document.visibilityState !== "visible") return;
-    const [key, total] = [this.item.key, this.time.total()];
-    const seconds = Math.min(3600, total - this.toldAt);
-    this.toldAt = total;
-    try {
-      const answer = await ask("POST", `episodes/${key}/here`, { seconds });
-      const item = this.list.items.get(key);
-      if (item === undefined || item.looked_at_by === answer.looked_at_by) return;
-      item.looked_at_by = answer.looked_at_by;
-      this.list.tell(item);
-      if (this.item?.key === key) this.tellItem(item);
-    } catch (error) {
-      this.toldAt -= seconds;
-      if (!(error instanceof ConnectionLost) && !(error instanceof Refused)) throw error;
-    }
   }
 
   // --- marking ------------------------------------------------------------------------------------------
@@ -321,58 +251,10 @@ class Desk {
     this.send(item, marks, done);
   }
 
-  undo() {
-    const last = this.undone.at(-1);
-    if (last === undefined) return;
-    this.keepUndone(this.undone.slice(0, -1));
-    const item = this.list.items.get(last.episode);
-    if (item === undefined) return;
-    this.list.include(item.key);
-    this.show(item.key);
-    this.send(item, last.marks, last.done);
-  }
-
   send(item, marks, done) {
-    const now = this.time.total();
-    const seconds = Math.max(0, now - this.markedAt);
-    this.markedAt = now;
-    const body = { key: clientKey(), episode: item.key, marks, done, seconds, seen: item.label };
+    const body = { key: clientKey(), episode: item.key, marks, done, seconds: this.lookedFor(), seen: item.label };
     Object.assign(item, { marks, done, mine: true, by: this.me.name, stages: this.stages });
-    this.list.tell(item);
-    this.told();
-    if (this.item?.key === item.key) this.tellItem(item);
-    this.outbox.add(body);
-  }
-
-  stored(body, answer) {
-    const item = this.list.items.get(body.episode);
-    if (item === undefined) return;
-    const { kept: _, ...state } = answer;
-    Object.assign(item, state);
-    this.pending(item);
-    this.list.tell(item);
-    this.told();
-    if (this.item?.key === item.key) this.tellItem(item);
-  }
-
-  refused(body, message) {
-    toast(message, "bad");
-    this.keepUndone(this.undone.filter((one) => one.episode !== body.episode));
-    this.list.include(body.episode);
-    void this.look();
-    if (this.list.items.has(body.episode)) this.show(body.episode);
-  }
-
-  waiting(count, down) {
-    const saved = at("saved");
-    saved.className = `chip ${count === 0 ? "saved" : down ? "bad" : "pending"}`;
-    saved.textContent = count === 0 ? "Saved" : down ? `No connection: ${count} kept here` : "Saving …";
-  }
-
-  keepUndone(kept) {
-    this.undone = kept.slice(-UNDONE_AT_MOST);
-    keep(sessionStorage, this.undoName, this.undone);
-    at("undo").disabled = this.undone.length === 0;
+    this.sent(item, body);
   }
 
   // --- keys ---------------------------------------------------------------------------------------------

@@ -21,10 +21,12 @@ export async function ask(method, path, body, headers = {}) {
   return answer.headers.get("content-type")?.startsWith("application/json") ? answer.json() : null;
 }
 
-// Whether an episode's video is there; the server makes it meanwhile.
-export async function videoIsThere(key) {
-  await fetched("GET", `episodes/${key}/video`, undefined, { range: "bytes=0-0" });
+// Whether a video is there; the server makes it meanwhile.
+export async function isThere(path) {
+  await fetched("GET", path, undefined, { range: "bytes=0-0" });
 }
+
+export const videoIsThere = (key) => isThere(`episodes/${key}/video`);
 
 async function fetched(method, path, body, headers) {
   let answer;

@@ -1,17 +1,14 @@
 // The verdict page: episodes, one of them on the screen, and what is said of it.
 
-import { ActiveTime } from "./active_time.js";
-import { arrive, askWho, at, toast } from "./arrival.js";
-import { ConnectionLost, Refused, ask, videoIsThere } from "./api.js";
+import { arrive, at, toast } from "./arrival.js";
+import { videoIsThere } from "./api.js";
 import { Curves } from "./curves.js";
 import { EpisodeList, filters, proposed } from "./episode_list.js";
-import { Outbox, clientKey } from "./outbox.js";
+import { clientKey } from "./outbox.js";
+import { ReviewDesk } from "./review_desk.js";
 import { Screen } from "./screen.js";
 import { keep, read } from "./stored.js";
 
-const LOOK_EVERY_MS = 5000;
-const HERE_EVERY_MS = 20000;
-const UNDONE_AT_MOST = 200;
 const WORDS = { good: "Good", bad: "Bad", exclude: "Not used", withdrawn: "Taken back" };
 const KEYS = { g: "good", b: "bad", x: "exclude" };
 const DOUBTFUL = "flywheel.verdicts.doubtful";
@@ -23,17 +20,9 @@ function chip(text, kind = "") {
   return element;
 }
 
-class Desk {
+class Desk extends ReviewDesk {
   constructor(me) {
-    this.me = me;
-    this.time = new ActiveTime();
-    this.time.touched();
-    this.markedAt = 0;
-    this.toldAt = 0;
-    this.item = null;
-    this.undoName = `flywheel.verdicts.undo.${me.id}`;
-    this.undone = read(sessionStorage, this.undoName) ?? [];
-    this.curves = new Curves(at("curves"), at("legend"));
+    super(me, "verdicts");
     // It is its own legend: hidden where there is nothing to draw.
     this.value = new Curves(at("value"), at("value"));
     this.screen = new Screen(at("screen"), (seconds) => {
@@ -41,14 +30,6 @@ class Desk {
       this.curves.draw(seconds);
     });
     this.list = new EpisodeList(at("list"), (key) => this.show(key));
-    this.outbox = new Outbox("verdicts", me.id, {
-      stored: (body, answer) => this.stored(body, answer),
-      refused: (body, message) => this.refused(body, message),
-      unknown: (message) => askWho(message),
-      changed: (waiting, down) => this.waiting(waiting, down),
-    });
-    at("me").textContent = me.name;
-    at("undo").addEventListener("click", () => this.undo());
     for (const button of document.querySelectorAll("[data-said]")) {
       button.addEventListener("click", (event) => {
         // Pressed by hand, it must not stay focused: Enter would say the same of the next one.
@@ -65,15 +46,6 @@ class Desk {
       this.list.doubtfulFirst = at("doubtful").checked;
       this.choose(this.list.filter);
     });
-    for (const radio of document.querySelectorAll("[name=which]")) {
-      radio.addEventListener("change", () => this.choose(radio.value));
-    }
-    addEventListener("keydown", (event) => this.pressed(event));
-    // Some browsers press a focused button when the space bar comes up again.
-    addEventListener("keyup", (event) => event.key === " " && event.target.matches("button") && event.preventDefault());
-    addEventListener("online", () => this.outbox.flush());
-    setInterval(() => document.visibilityState === "visible" && void this.look(), LOOK_EVERY_MS);
-    setInterval(() => void this.here(), HERE_EVERY_MS);
   }
 
   async begin() {
@@ -93,33 +65,29 @@ class Desk {
 
   // --- looking ------------------------------------------------------------------------------------------
 
-  async look() {
-    let told;
-    try {
-      told = await ask("GET", "episodes");
-    } catch (error) {
-      if (error instanceof Refused && error.status === 401) askWho(error.message);
-      return;
-    }
-    for (const item of told.episodes) this.pending(item);
-    this.list.take(told.episodes);
-    this.told();
+  taken(told) {
     this.tellAgreement(told.agreed);
     if (this.item !== null) this.tellItem(this.list.items.get(this.item.key) ?? this.item);
     else if (this.begun) this.show(this.list.first());
   }
 
-  // What was said here and is on its way counts before what the server knows.
+  drawn(told) {
+    if (told.value === null) return;
+    this.value.show({ seconds: told.seconds, joints: [{ ...told.value, within: [0, 1] }], environment: [] });
+  }
+
+  notAlone(key, who) {
+    const free = this.item?.key === key && !this.chosen && who !== null ? this.list.free() : null;
+    if (free !== null) this.show(free, { chosen: false });
+  }
+
+  takeBack(item, last) {
+    this.send(item, last.before);
+  }
+
   pending(item) {
     const body = this.outbox.waiting(item.key);
     if (body !== undefined) said(item, body.said, this.me);
-  }
-
-  choose(which) {
-    this.list.choose(which);
-    this.told();
-    this.show(this.list.order.includes(this.item?.key) ? this.item.key : this.list.first());
-    document.activeElement?.blur();
   }
 
   // chosen: by the person; otherwise what somebody else looks at is passed over.
@@ -214,45 +182,11 @@ class Desk {
       agreed === null ? "" : `People agree with what was proposed in ${agreed.same} of ${agreed.decided}.`;
   }
 
-  async drawCurves(key) {
-    try {
-      const told = await ask("GET", `episodes/${key}/curves`);
-      if (this.item?.key !== key) return;
-      this.curves.show(told);
-      if (told.value !== null) {
-        this.value.show({ seconds: told.seconds, joints: [{ ...told.value, within: [0, 1] }], environment: [] });
-      }
-    } catch (error) {
-      if (!(error instanceof ConnectionLost) && this.item?.key === key) toast(error.message, "bad");
-    }
-  }
-
   told() {
     const counts = this.list.counts();
     for (const which of Object.keys(filters)) at(`which-${which}`).nextElementSibling.lastElementChild.textContent = counts[which];
     const judged = counts.all - counts.unlabelled;
     at("progress").textContent = this.me.target > 0 ? `${judged} of ${this.me.target} judged` : `${judged} judged`;
-  }
-
-  async here() {
-    if (this.item === null || document.visibilityState !== "visible") return;
-    const [key, total] = [this.item.key, this.time.total()];
-    const seconds = Math.min(3600, total - this.toldAt);
-    this.toldAt = total;
-    try {
-      const answer = await ask("POST", `episodes/${key}/here`, { seconds });
-      const item = this.list.items.get(key);
-      if (item !== undefined && item.looked_at_by !== answer.looked_at_by) {
-        item.looked_at_by = answer.looked_at_by;
-        this.list.tell(item);
-        if (this.item?.key === key) this.tellItem(item);
-      }
-      const free = this.item?.key === key && !this.chosen && answer.looked_at_by !== null ? this.list.free() : null;
-      if (free !== null) this.show(free, { chosen: false });
-    } catch (error) {
-      this.toldAt -= seconds;
-      if (!(error instanceof ConnectionLost) && !(error instanceof Refused)) throw error;
-    }
   }
 
   // --- saying -------------------------------------------------------------------------------------------
@@ -276,59 +210,13 @@ class Desk {
     else if (this.list.filter === "unlabelled") this.show(null);
   }
 
-  undo() {
-    const last = this.undone.at(-1);
-    if (last === undefined) return;
-    this.keepUndone(this.undone.slice(0, -1));
-    const item = this.list.items.get(last.episode);
-    if (item === undefined) return;
-    this.list.include(item.key);
-    this.show(item.key);
-    this.send(item, last.before);
-  }
-
   send(item, word, confirmed = false) {
-    const now = this.time.total();
-    const seconds = Math.max(0, now - this.markedAt);
-    this.markedAt = now;
+    const seconds = this.lookedFor();
     const shown = proposed(item);
     const proposal = shown && { said: shown.said, score: shown.score, estimator: shown.estimator, confirmed };
     const body = { key: clientKey(), episode: item.key, said: word, seconds, seen: item.label, proposal };
     said(item, word, this.me);
-    this.list.tell(item);
-    this.told();
-    if (this.item?.key === item.key) this.tellItem(item);
-    this.outbox.add(body);
-  }
-
-  stored(body, answer) {
-    const item = this.list.items.get(body.episode);
-    if (item === undefined) return;
-    const { kept: _, ...state } = answer;
-    Object.assign(item, state);
-    this.pending(item);
-    this.list.tell(item);
-    this.told();
-    if (this.item?.key === item.key) this.tellItem(item);
-  }
-
-  refused(body, message) {
-    toast(message, "bad");
-    this.keepUndone(this.undone.filter((one) => one.episode !== body.episode));
-    this.list.include(body.episode);
-    void this.look();
-    if (this.list.items.has(body.episode)) this.show(body.episode);
-  }
-
-  waiting(count, down) {
-    const saved = at("saved");
-    saved.className = `chip ${count === 0 ? "saved" : down ? "bad" : "pending"}`;
-    saved.textContent = count === 0 ? "Saved" : down ? `No connection: ${count} kept here` : "Saving …";
-  }
-
-  keepUndone(kept) {
-    this.undone = kept.slice(-UNDONE_AT_MOST);
-    keep(sessionStorage, this.undoName, this.undone);
+    this.sent(item, body);
   }
 
   pressed(event) {

@@ -57,10 +57,11 @@ def _opengl(description: SceneDescription, shapes: Mapping[str, ObjectShape]) ->
 
 
 def _pybullet(description: SceneDescription, shapes: Mapping[str, ObjectShape]) -> Renderer:
-    try:
-        from hitl_ops.worlds.household.renderer.pybullet_tiny import PyBulletRenderer
-    except ImportError as error:
-        raise UserError(f"PyBullet cannot be used: {error}", "install pybullet") from error
+    from hitl_ops.worlds.quiet_physics import quiet_pybullet
+
+    quiet_pybullet()  # before the module that has it among its imports
+    from hitl_ops.worlds.household.renderer.pybullet_tiny import PyBulletRenderer
+
     return PyBulletRenderer(description, shapes)
 
 

@@ -17,6 +17,7 @@ from hitl_ops.worlds.household.renderer.scene_solids import SceneSolids
 from hitl_ops.worlds.household.renderer.solids import SHAPES, unit_mesh
 from hitl_ops.worlds.household.renderer.view_cull import solids_in_view
 from hitl_ops.worlds.household.scene_description import ObjectShape, SceneDescription
+from hitl_ops.worlds.quiet_physics import connect_quietly
 
 _AFAR = 2_000.0
 _AWAY = (0.0, 10_000.0, 0.0)  # TinyRenderer has no switch to hide a body: it stands beyond every far plane
@@ -43,7 +44,7 @@ class PyBulletRenderer:
             shapes: object kind → shape.
         """
         self._solids = SceneSolids(description, shapes)
-        self._client: int | None = pybullet.connect(pybullet.DIRECT)
+        self._client: int | None = connect_quietly(pybullet)
         self._bodies: list[int] = []
         self._sizes: NDArray[np.float32] = np.empty((0, 3), dtype=np.float32)
 

@@ -1,0 +1,8 @@
+// Elements as the page makes them.
+
+export function element(name, text, className = "") {
+  const made = document.createElement(name);
+  made.textContent = text;
+  made.className = className;
+  return made;
+}
