@@ -8,6 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flywheel.configuration import ConfigOption, SetOption
+from flywheel.web_options import (
+    CertificateOption,
+    HostOption,
+    KeyOption,
+    LabelsUrlOption,
+    OriginsOption,
+    PublicUrlOption,
+    RootOption,
+    WithoutPageOption,
+)
 
 if TYPE_CHECKING:
     from hitl_ops.contracts.store import Store
@@ -17,24 +27,18 @@ def annotate(
     iteration: Annotated[
         int | None, typer.Option(min=0, help="Iteration to annotate; by default the newest that has plays.")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; this machine only by default.")] = None,
+    host: HostOption = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 8080]")] = None,
-    certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain (PEM), with --key.")] = None,
-    key: Annotated[Path | None, typer.Option(help="TLS private key (PEM), with --certificate.")] = None,
-    allow_origin: Annotated[
-        list[str], typer.Option(help="Another origin that may use the server, e.g. a proxy's. Repeatable.")
-    ] = [],  # noqa: B006  # Typer makes a new list for every call
-    public_url: Annotated[str | None, typer.Option(help="How people reach the server, for invitation links.")] = None,
-    labels_url: Annotated[
-        str | None, typer.Option(help="Label store: a SQLAlchemy URL. [default: SQLite in the root]")
-    ] = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    allow_origin: OriginsOption = [],  # noqa: B006  # Typer makes a new list for every call
+    public_url: PublicUrlOption = None,
+    labels_url: LabelsUrlOption = None,
     target: Annotated[int | None, typer.Option(help="Plays to be reviewed, shown to annotators. [default: 0]")] = None,
     invite: Annotated[
         int | None, typer.Option(min=1, help="Make an invitation for so many annotators and print its link.")
     ] = None,
-    without_page: Annotated[
-        bool, typer.Option("--without-page", help="Serve programs only: no page, which then need not be built.")
-    ] = False,
+    without_page: WithoutPageOption = False,
     scripted: Annotated[
         bool, typer.Option("--scripted", help="No page: have the scripted expert go through the plays, and end.")
     ] = False,
@@ -52,9 +56,7 @@ def annotate(
         str | None, typer.Option(help="With --scripted: whose labels they are. [default: scripted-expert]")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="With --scripted: print the summary as JSON.")] = False,
-    root: Annotated[
-        Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
-    ] = None,
+    root: RootOption = None,
     config: ConfigOption = None,
     overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
 ) -> int:

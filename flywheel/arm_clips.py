@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hitl_assets.preference_presets import PreferencePreset
@@ -75,7 +75,7 @@ def make_arm_clips(
         UserError: somebody has compared clips of the set that lies there, or the policy or the preset cannot be used.
         LabelStoreUnavailable: the label store does not answer.
     """
-    from hitl_assets.provenance import manifest_hash
+    from hitl_assets.clip_provenance import made_of
     from hitl_ops.models.planner_lm import CARD_FILE, read_card
     from hitl_ops.models.reach_policy import WEIGHTS_FOLDER, load_reach_policy
     from hitl_ops.rollouts.reach_clips import ReachActing, UntaughtReach
@@ -89,14 +89,13 @@ def make_arm_clips(
         actor = load_reach_policy(policy / WEIGHTS_FOLDER if (policy / WEIGHTS_FOLDER).is_dir() else policy, named)
     clips, queries = chosen.clips_of(iteration), chosen.queries_of(iteration)
     # As the asset notes it, so that it knows a set that was made by hand of the same.
-    made: dict[str, Any] = {
-        "policy": actor.policy_id,
-        "reward_of": _reward_of(store, judge),
-        "reward": "" if judge is None else manifest_hash(sorted(judge.folder.iterdir()), relative_to=judge.folder),
-        "world": chosen.world.model_dump(mode="json"),
-        "clips": clips.model_dump(mode="json"),
-        "queries": queries.model_dump(mode="json"),
-    }
+    made = made_of(
+        chosen,
+        iteration,
+        policy=actor.policy_id,
+        reward_of=_reward_of(store, judge),
+        reward=None if judge is None else judge.folder,
+    )
     reward = None if judge is None else judge.model
     return make_reach_queries(
         actor, chosen.world, clips, queries, out, iteration, made, reward=reward, progress=progress
@@ -117,9 +116,9 @@ def _reward_of(store: Store, judge: ClipReward | None) -> str:
 
 def _refuse_to_replace(store: Store, iteration: int, out: Path) -> None:
     from hitl_ops.contracts.errors import UserError
-    from hitl_ops.samples.standing_comparisons import clips_folder, standing_words
+    from hitl_ops.samples.standing_comparisons import standing_words
 
-    if out.resolve() != clips_folder(store, PROGRAM, iteration).resolve():
+    if out.resolve() != store.iteration(PROGRAM, iteration).clips.resolve():
         return
     said = sum(word.iteration == iteration for word in standing_words(store, PROGRAM))
     if said:

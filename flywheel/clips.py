@@ -80,13 +80,12 @@ def clips(
     from hitl_ops.contracts.errors import UserError
     from hitl_ops.contracts.store import Store
     from hitl_ops.records.clips import open_clip_set
-    from hitl_ops.samples.standing_comparisons import clips_folder
 
     if program is not ClipProgram.preference and (policy or preset):
         raise UserError(f"--{'policy' if policy else 'preset'} is for the arm", "leave it out, or name its program")
     store = Store.from_environment() if root is None else Store.at(root)
     key = store.newest_iteration(program) if iteration is None else iteration
-    folder = out or clips_folder(store, program, key)
+    folder = out or store.iteration(program, key).clips
     asked = _Asked(store, program, iteration, reward, policy, pairs, seed, preset, config, overrides, folder, key)
     make = {
         ClipProgram.planner: _planner,
@@ -132,12 +131,10 @@ class _Asked:
         """
         if self.reward is None:
             return None
-        from flywheel.train_reach import reward_folder
+        from flywheel.learned_reward import reward_folder
         from hitl_ops.models.clip_reward import load_clip_reward
 
-        found = reward_folder(str(self.reward.expanduser().absolute()))
-        assert found is not None
-        judge = load_clip_reward(found)
+        judge = load_clip_reward(reward_folder(self.reward.expanduser().absolute()))
         judge.check([KIND_OF[self.program]])
         return judge
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import enum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flywheel.configuration import ConfigOption, SetOption
+from flywheel.web_options import (
+    CertificateOption,
+    HostOption,
+    InviteOption,
+    KeyOption,
+    LabelsUrlOption,
+    OriginsOption,
+    PublicUrlOption,
+    RootOption,
+    WithoutPageOption,
+)
 
 
 class Episodes(enum.StrEnum):
@@ -20,7 +30,7 @@ class Episodes(enum.StrEnum):
 
 
 def collect(
-    host: Annotated[str | None, typer.Option(help="Address to listen on; this machine only by default.")] = None,
+    host: HostOption = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 8080]")] = None,
     capacity: Annotated[int | None, typer.Option(help="People who may play at once. [default: 10]")] = None,
     workers: Annotated[int | None, typer.Option(help="Simulation processes; 0: cores less one.")] = None,
@@ -37,33 +47,23 @@ def collect(
         int | None,
         typer.Option(help="Episodes the iteration is to collect. [default: FLYWHEEL_COLLECTION_TARGET, else 100]"),
     ] = None,
-    certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain (PEM), with --key.")] = None,
-    key: Annotated[Path | None, typer.Option(help="TLS private key (PEM), with --certificate.")] = None,
-    allow_origin: Annotated[
-        list[str], typer.Option(help="Another origin that may use the server, e.g. a proxy's. Repeatable.")
-    ] = [],  # noqa: B006  # Typer makes a new list for every call
-    public_url: Annotated[str | None, typer.Option(help="How people reach the server, for invitation links.")] = None,
-    labels_url: Annotated[
-        str | None, typer.Option(help="Label store: a SQLAlchemy URL. [default: SQLite in the root]")
-    ] = None,
-    invite: Annotated[
-        int | None, typer.Option(min=1, help="Make an invitation for so many people and print its link.")
-    ] = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    allow_origin: OriginsOption = [],  # noqa: B006  # Typer makes a new list for every call
+    public_url: PublicUrlOption = None,
+    labels_url: LabelsUrlOption = None,
+    invite: InviteOption = None,
     invite_annotators: Annotated[
         int | None, typer.Option(min=1, help="Make one to annotate for so many people and print its link.")
     ] = None,
     new_admin_token: Annotated[
         bool, typer.Option("--new-admin-token", help="Make and print a new admin token; the old one ends.")
     ] = False,
-    without_page: Annotated[
-        bool, typer.Option("--without-page", help="Serve programs only: no page, which then need not be built.")
-    ] = False,
+    without_page: WithoutPageOption = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the page and the episodes where they are not there yet.")
     ] = False,
-    root: Annotated[
-        Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
-    ] = None,
+    root: RootOption = None,
     config: ConfigOption = None,
     overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
 ) -> int:

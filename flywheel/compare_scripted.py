@@ -86,7 +86,7 @@ def compare_by_script(
     from hitl_ops.records.clips import open_clip_set
     from hitl_ops.samples import scripted_comparisons
 
-    clip_set = open_clip_set(store.iteration(PROGRAM, iteration).rollouts / "clips")
+    clip_set = open_clip_set(store.iteration(PROGRAM, iteration).clips)
     with closing(LabelStore.open(store.labels_url)) as labels:
         return scripted_comparisons.compare_by_script(
             labels, clip_set, iteration, config, program=PROGRAM, limit=limit, progress=progress

@@ -71,11 +71,12 @@ def demo_preference(
 def _all_of_it(turns: PreferenceTurns, last: int) -> int:
     from flywheel.demo_scale import decisive_of_preference, note_scale, refuse_another_scale
     from flywheel.demo_stages import shown_stages
-    from flywheel.preference_run import PREFERENCE_STAGES, run_preference_iteration, through
+    from flywheel.preference_run import PREFERENCE_STAGES, run_preference_iteration
+    from hitl_assets.preference_iterations import PREFERENCE_LOOP
 
     decisive = decisive_of_preference(turns.chosen)
     for iteration in range(last + 1):
-        done = through(turns, iteration)
+        done = PREFERENCE_LOOP.through(turns.instance, turns.store, iteration)
         turns.errors.print(f"[bold]iteration {iteration_key(iteration)}[/]{' is through already' if done else ''}")
         if not iteration:
             if done:

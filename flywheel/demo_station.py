@@ -84,15 +84,11 @@ def _all_of_it(turns: StationTurns, iterations: int) -> int:
     from flywheel.simulated_stations import station_servers
     from flywheel.station_run import BASE_STAGES, CONTROL_STAGES, EPOCH_STAGES, run_base, run_epoch
     from hitl_assets.station_iterations import STATION_LOOP
-    from hitl_ops.evaluation.gate import read_gate
 
     def through(iteration: int) -> bool:
-        key = iteration_key(iteration)
-        decided = key in STATION_LOOP.decided(turns.instance)
-        # What was forgotten with --fresh is made again, whatever Dagster remembers.
-        decided = decided and read_gate(turns.store.iteration(PROGRAM, key).evaluation) is not None
-        turns.errors.print(f"[bold]iteration {key}[/]{' is through already' if decided else ''}")
-        return decided
+        done = STATION_LOOP.through(turns.instance, turns.store, iteration)
+        turns.errors.print(f"[bold]iteration {iteration_key(iteration)}[/]{' is through already' if done else ''}")
+        return done
 
     if through(0):
         refuse_another_scale(turns.store, PROGRAM, decisive_of_station(turns.chosen))

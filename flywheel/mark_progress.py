@@ -8,6 +8,16 @@ from typing import Annotated
 import typer
 
 from flywheel.configuration import ConfigOption, SetOption
+from flywheel.web_options import (
+    CertificateOption,
+    HostOption,
+    InviteOption,
+    KeyOption,
+    LabelsUrlOption,
+    OriginsOption,
+    PublicUrlOption,
+    RootOption,
+)
 
 
 def mark_progress(
@@ -16,23 +26,15 @@ def mark_progress(
     stage: Annotated[
         list[str], typer.Option(metavar="NAME", help="What a stage is called, in order. Repeatable; counts them.")
     ] = [],  # noqa: B006  # Typer makes a new list for every call
-    host: Annotated[str | None, typer.Option(help="Address to listen on; this machine only by default.")] = None,
+    host: HostOption = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 8095]")] = None,
-    certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain (PEM), with --key.")] = None,
-    key: Annotated[Path | None, typer.Option(help="TLS private key (PEM), with --certificate.")] = None,
-    allow_origin: Annotated[
-        list[str], typer.Option(help="Another origin that may use the server, e.g. a proxy's. Repeatable.")
-    ] = [],  # noqa: B006  # Typer makes a new list for every call
-    public_url: Annotated[str | None, typer.Option(help="How people reach the server, for invitation links.")] = None,
-    labels_url: Annotated[
-        str | None, typer.Option(help="Label store: a SQLAlchemy URL. [default: SQLite in the root]")
-    ] = None,
-    invite: Annotated[
-        int | None, typer.Option(min=1, help="Make an invitation for so many people and print its link.")
-    ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
-    ] = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    allow_origin: OriginsOption = [],  # noqa: B006  # Typer makes a new list for every call
+    public_url: PublicUrlOption = None,
+    labels_url: LabelsUrlOption = None,
+    invite: InviteOption = None,
+    root: RootOption = None,
     config: ConfigOption = None,
     overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
 ) -> int:

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hitl_ops.contracts.store import iteration_key
-
 if TYPE_CHECKING:
     import dagster as dg
     from rich.console import Console
@@ -100,14 +98,3 @@ def run_preference_iteration(turns: PreferenceTurns, iteration: int, stages: Sta
     compare_by_script(turns.store, iteration, turns.chosen.annotator, stages.of(COMPARING))
     stages.ended()
     return turns.job("preference_learning", key, stages)
-
-
-def through(turns: PreferenceTurns, iteration: int) -> bool:
-    """Whether an iteration is decided, and what it decided by is still there."""
-    from hitl_assets.preference_iterations import PREFERENCE_LOOP, PROGRAM
-    from hitl_ops.evaluation.gate import read_gate
-
-    key = iteration_key(iteration)
-    # What was forgotten with --fresh is made again, whatever Dagster remembers.
-    decided = key in PREFERENCE_LOOP.decided(turns.instance)
-    return decided and read_gate(turns.store.iteration(PROGRAM, key).evaluation) is not None

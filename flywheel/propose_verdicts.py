@@ -10,7 +10,6 @@ import typer
 from flywheel.configuration import ConfigOption, SetOption
 
 if TYPE_CHECKING:
-    from hitl_ops.labels.label_store import LabelStore
     from hitl_ops.samples.proposal_rule import Agreement
     from hitl_ops.samples.proposed_verdicts import ProposalSummary
 
@@ -37,6 +36,7 @@ def propose_verdicts(
     from flywheel.pipes_report import both, reporting
     from flywheel.progress_bar import progress_bar
     from hitl_ops.contracts.store import Store
+    from hitl_ops.labels.label_store import LabelStore
     from hitl_ops.samples.proposed_verdicts import ProposalConfig, chosen_epoch
     from hitl_ops.samples.proposed_verdicts import propose_verdicts as proposed
 
@@ -51,23 +51,12 @@ def propose_verdicts(
         )
         store = Store.at(root) if root else Store.from_environment()
         folder = chosen_epoch(store, task, epoch)
-        labels = _labels(labels_url or store.labels_url)
+        labels = LabelStore.open_existing(labels_url or store.labels_url)
         with contextlib.closing(labels) if labels else contextlib.nullcontext(), progress_bar("propose") as bar:
             summary = proposed(estimator, store, folder, wanted, labels, both(bar, report.progress))
         _print(summary)
         report.finished(summary.model_dump(mode="json"))
     print(summary.place)
-
-
-def _labels(url: str) -> LabelStore | None:
-    """The label store; None where nobody ever said anything."""
-    from hitl_ops.labels.label_store import LabelStore
-
-    found = LabelStore(url)
-    if found.is_sqlite and not Path(found.url.database or "").expanduser().is_file():
-        found.close()
-        return None
-    return found
 
 
 def _print(summary: ProposalSummary) -> None:

@@ -31,7 +31,7 @@ def rank_clips(
 
     A reward that was taught that a clip is worth its steps' mean ranks by that, any other one by their sum.
     """
-    from flywheel.train_reach import reward_folder
+    from flywheel.learned_reward import reward_folder
     from hitl_ops.contracts.errors import UserError
     from hitl_ops.models.clip_reward import load_clip_reward
     from hitl_ops.records.clips import open_clip_set
@@ -42,9 +42,7 @@ def rank_clips(
         raise UserError("--iteration is of a program's clips", "leave it out, or name --program in place of --clips")
     folder = clips.expanduser() if clips is not None else _newest(str(program), iteration, root)
     found = open_clip_set(folder)
-    weights = reward_folder(str(reward.expanduser().absolute()))
-    assert weights is not None
-    judge = load_clip_reward(weights)
+    judge = load_clip_reward(reward_folder(reward.expanduser().absolute()))
     judge.check(facts.kind for facts in found.facts.clips)
 
     from hitl_ops.evaluation import clip_ranking
@@ -64,14 +62,13 @@ def rank_clips(
 def _newest(program: str, iteration: int | None, root: Path | None) -> Path:
     """The clip set of an iteration, or the newest there is."""
     from hitl_ops.contracts.store import Store
-    from hitl_ops.samples.standing_comparisons import clips_folder
 
     store = Store.at(root) if root else Store.from_environment()
     if iteration is not None:
-        return clips_folder(store, program, iteration)
+        return store.iteration(program, iteration).clips
     newest = store.newest_iteration(program)
-    folders = (clips_folder(store, program, number) for number in range(newest, -1, -1))
-    return next((folder for folder in folders if folder.is_dir()), clips_folder(store, program, newest))
+    folders = (store.iteration(program, number).clips for number in range(newest, -1, -1))
+    return next((folder for folder in folders if folder.is_dir()), store.iteration(program, newest).clips)
 
 
 def _print_json(ranked: list[RankedClip]) -> None:

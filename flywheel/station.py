@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flywheel.configuration import ConfigOption, SetOption
+from flywheel.web_options import (
+    CertificateOption,
+    HostOption,
+    InviteOption,
+    KeyOption,
+    LabelsUrlOption,
+    OriginsOption,
+    PublicUrlOption,
+    RootOption,
+)
 
 _SHORTEST_TOKEN = 20
 
 
 def station(
-    host: Annotated[str | None, typer.Option(help="Address to listen on; this machine only by default.")] = None,
+    host: HostOption = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 8090]")] = None,
-    certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain (PEM), with --key.")] = None,
-    key: Annotated[Path | None, typer.Option(help="TLS private key (PEM), with --certificate.")] = None,
-    allow_origin: Annotated[
-        list[str], typer.Option(help="Another origin that may use the server, e.g. a proxy's. Repeatable.")
-    ] = [],  # noqa: B006  # Typer makes a new list for every call
-    public_url: Annotated[str | None, typer.Option(help="How people reach the server, for invitation links.")] = None,
-    labels_url: Annotated[
-        str | None, typer.Option(help="Label store: a SQLAlchemy URL. [default: SQLite in the root]")
-    ] = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    allow_origin: OriginsOption = [],  # noqa: B006  # Typer makes a new list for every call
+    public_url: PublicUrlOption = None,
+    labels_url: LabelsUrlOption = None,
     target: Annotated[int | None, typer.Option(help="Episodes to be judged, shown to people. [default: 0]")] = None,
-    invite: Annotated[
-        int | None, typer.Option(min=1, help="Make an invitation for so many people and print its link.")
-    ] = None,
+    invite: InviteOption = None,
     new_token: Annotated[
         bool, typer.Option("--new-token", help="Make a new upload token; the old one opens nothing any more.")
     ] = False,
@@ -35,9 +38,7 @@ def station(
         str | None,
         typer.Option(help="Variable that holds the upload token of this start alone; the store's stays as it is."),
     ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
-    ] = None,
+    root: RootOption = None,
     config: ConfigOption = None,
     overrides: SetOption = [],  # noqa: B006  # Typer makes a new list for every call
 ) -> int:

@@ -73,23 +73,15 @@ def train_reach(asked: ReachTraining) -> None:
     _print_summary(summary, asked.out)
 
 
-def reward_folder(reward: str) -> Path | None:
-    """The folder that holds a reward's weights, whether it or the training's folder was named; None: the world's own.
+def _paid_by(reward: str) -> Path | None:
+    """The folder of a learned reward's weights; None: the world's own.
 
     Raises:
         UserError: there is no such folder.
     """
-    from hitl_ops.contracts.errors import UserError
-    from hitl_ops.training.reward_folders import MODEL_FOLDER
+    from flywheel.learned_reward import REMEDY, reward_folder
 
-    if reward == TRUE:
-        return None
-    folder = Path(reward).expanduser()
-    if not folder.is_dir():
-        raise UserError(
-            f"there is no learned reward in '{folder}'", "train one with `flywheel train-reward`, or say --reward true"
-        )
-    return folder / MODEL_FOLDER if (folder / MODEL_FOLDER).is_dir() else folder
+    return None if reward == TRUE else reward_folder(Path(reward).expanduser(), f"{REMEDY}, or say --reward {TRUE}")
 
 
 def _tracker(asked: ReachTraining) -> LateTracker:
@@ -119,7 +111,7 @@ def train_by(
     Raises:
         UserError: the reward or the policy cannot be used.
     """
-    paid = reward_folder(reward)  # looked for before anything heavy is loaded
+    paid = _paid_by(reward)  # looked for before anything heavy is loaded
     from flywheel.late_tracker import closing_with_status
     from hitl_ops.models.planner_lm import CARD_FILE, read_card
     from hitl_ops.models.reach_policy import WEIGHTS_FOLDER

@@ -24,7 +24,7 @@ from hitl_assets.advantage_iterations import GROUP, OWNERS, PROGRAM, AdvantagePa
 from hitl_assets.launched_training import LOG_FILE, Lesson, launch_training, numbers, run_page
 from hitl_assets.mistakes import mistakes_named
 from hitl_assets.preset_choice import AdvantagePresetChoice
-from hitl_assets.provenance import code_version, manifest_hash
+from hitl_assets.provenance import code_version, folder_hash
 from hitl_ops.contracts.errors import UserError
 from resources.launcher import LauncherResource
 from resources.progress import ProgressListener
@@ -113,7 +113,7 @@ def advantage_estimator(
         )
     weights = estimator_folder(paths)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(manifest_hash(sorted(weights.iterdir()), relative_to=weights)),
+        data_version=dg.DataVersion(folder_hash(weights)),
         metadata={
             **run_page(tracker, summary),
             **numbers(summary, "train_loss", "validation_loss", "seconds", "frames_per_second"),

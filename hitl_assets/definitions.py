@@ -17,7 +17,6 @@ from hitl_assets.preference_checks import PREFERENCE_CHECKS
 from hitl_assets.preference_jobs import (
     PREFERENCE_ASSETS,
     preference_clips,
-    preference_iteration_0,
     preference_learning,
 )
 from hitl_assets.preset_choice import (
@@ -63,7 +62,7 @@ def build_defs(
             *(planner_iteration_0, planner_collection, planner_refinement),
             *(station_iteration_0, station_refinement, station_control),
             advantage_iteration_0,
-            *(preference_iteration_0, preference_clips, preference_learning),
+            *(preference_clips, preference_learning),
         ],
         sensors=[
             *(finished_collection, finished_annotation, next_iteration, label_changes),

@@ -78,6 +78,24 @@ class ProgramLoop:
         """Keys of the iterations that are through: promoted or refused."""
         return set(instance.get_materialized_partitions(self.decision))
 
+    def through(self, instance: dg.DagsterInstance, store: Store, iteration: int) -> bool:
+        """Whether an iteration is decided, and what it decided by is still there.
+
+        What was forgotten with --fresh is made again, whatever Dagster remembers.
+
+        Args:
+            instance: Dagster's instance.
+            store: holds the iteration.
+            iteration: its number.
+
+        Raises:
+            UserError: what it decided by cannot be read.
+        """
+        from hitl_ops.evaluation.gate import read_gate
+
+        paths = store.iteration(self.program, iteration)
+        return paths.key in self.decided(instance) and read_gate(paths.evaluation) is not None
+
     def base_policy_of(self, instance: dg.DagsterInstance, key: str) -> str | None:
         """What an iteration starts from, as its opening reported it.
 

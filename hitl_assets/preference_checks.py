@@ -33,7 +33,7 @@ def clips_are_whole(
     with broken_files_noted(findings):
         chosen = preference_preset.resolve()
         iteration = store.iteration(PROGRAM, context.partition_key)
-        found = open_clip_set(PreferencePaths(iteration).clips)
+        found = open_clip_set(iteration.clips)
         lengths = {clip.facts.steps for clip in found.all_clips()}
         findings.figures = {"clips": len(found.clips), "pairs": len(found.pairs), "steps": str(sorted(lengths))}
         if lengths != {chosen.clips.steps}:
@@ -59,7 +59,7 @@ def targets_are_apart(
             for first in (examination.seed, examination.final_seed)
             for number in range(examination.targets)
         }
-        clips = open_clip_set(PreferencePaths(store.iteration(PROGRAM, context.partition_key)).clips).clips
+        clips = open_clip_set(store.iteration(PROGRAM, context.partition_key).clips).clips
         shared = sorted(name for name, facts in clips.items() if facts.seed is not None and facts.seed in unseen)
         findings.figures = {"episodes": len({facts.seed for facts in clips.values()}), "shared": len(shared)}
         if shared:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from hitl_assets import showing
+from hitl_assets.clip_provenance import made_of
 from hitl_assets.mistakes import mistakes_named
 from hitl_assets.preference_iterations import (
     GROUP,
@@ -79,10 +80,10 @@ def clip_pairs(
     with mistakes_named():
         chosen = preference_preset.resolve()
         iteration = store.iteration(PROGRAM, context.partition_key)
-        folder = PreferencePaths(iteration).clips
+        folder = iteration.clips
         base = _base(context.instance, iteration)
         reward, by = learned_before(store.open(), iteration)
-        made = _made(chosen, iteration, base, by, reward)
+        made = made_of(chosen, iteration.iteration, policy=base, reward_of=by, reward=reward)
         found = _standing(folder, made)
         if found is None:
             clips, pairs = _make(chosen, store.open(), iteration, base, reward, told)
@@ -132,21 +133,6 @@ def learned_before(store: Store, iteration: IterationPaths) -> tuple[Path | None
         if folder.is_dir():
             return folder, earlier.key
     return None, ""
-
-
-def _made(
-    chosen: PreferencePreset, iteration: IterationPaths, base: str, by: str, reward: Path | None = None
-) -> dict[str, Any]:
-    number = iteration.iteration
-    return {
-        "policy": base,
-        "reward_of": by,
-        # What it says, too: learned anew, it asks other questions.
-        "reward": "" if reward is None else manifest_hash(sorted(reward.iterdir()), relative_to=reward),
-        "world": chosen.world.model_dump(mode="json"),
-        "clips": chosen.clips_of(number).model_dump(mode="json"),
-        "queries": chosen.queries_of(number).model_dump(mode="json"),
-    }
 
 
 def _standing(folder: Path, made: dict[str, Any]) -> "ClipSet | None":

@@ -69,7 +69,6 @@ class PreferencePaths:
     """
 
     def __init__(self, paths: IterationPaths) -> None:
-        self.clips = paths.rollouts / "clips"
         self.preferences = paths.samples / "preferences.jsonl"
         self.reward = paths.policy.parent / "reward"
         self.control = IterationPaths(paths.program, paths.key, paths.base / "control")

@@ -29,18 +29,10 @@ preference_clips = dg.define_asset_job(
     selection=dg.AssetSelection.assets(clip_pairs),
     description=(
         "Makes an iteration's questions: clips of the policy it starts from, and pairs of them. The sensor "
-        "`next_preference_iteration` starts it for every iteration it opens; for 000 a person does."
-    ),
-    tags={**_TAGS, ALONE: "preference_clips"},
-)
-
-preference_iteration_0 = dg.define_asset_job(
-    "preference_iteration_0",
-    selection=dg.AssetSelection.assets(clip_pairs),
-    description=(
-        "Begins the preference program: the clips of iteration 000, of an arm that moves by lot. People compare them "
-        "(`flywheel compare`, or `flywheel compare-scripted`); the sensors do the rest, iteration by iteration. Choose "
-        "partition 000; the preset is `resources.preference_preset` in the launchpad."
+        "`next_preference_iteration` starts it for every iteration it opens; for 000 a person does, which begins the "
+        "preference program: the clips are then of an arm that moves by lot. People compare them (`flywheel compare`, "
+        "or `flywheel compare-scripted`); the sensors do the rest, iteration by iteration. Choose partition 000; the "
+        "preset is `resources.preference_preset` in the launchpad."
     ),
     tags={**_TAGS, ALONE: "preference_clips"},
 )

@@ -24,7 +24,7 @@ from hitl_assets.preference_iterations import (
 )
 from hitl_assets.preference_versions import answered, words_up_to
 from hitl_assets.preset_choice import PreferencePresetChoice
-from hitl_assets.provenance import code_version, manifest_hash
+from hitl_assets.provenance import code_version, folder_hash, manifest_hash
 from hitl_ops.contracts.errors import UserError
 from resources.launcher import LauncherResource
 from resources.progress import ProgressListener
@@ -85,7 +85,7 @@ def preference_labels(
             words = words_up_to(labels, iteration.iteration)
         joined = join_preferences(
             words,
-            lambda number: PreferencePaths(store.open().iteration(PROGRAM, number)).clips,
+            lambda number: store.open().iteration(PROGRAM, number).clips,
             one_sided_count=not chosen.reward.weigh_annotators,
         )
         standing = answered(store.open(), words, chosen, iteration.iteration)
@@ -173,7 +173,7 @@ def reward_model(
     figures, truth = report["figures"], report["truth"] or {}
     model = paths.reward / MODEL_FOLDER
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(manifest_hash(sorted(model.iterdir()), relative_to=model)),
+        data_version=dg.DataVersion(folder_hash(model)),
         metadata={
             **numbers(figures, "loss", "accuracy", "validation_loss", "validation_accuracy"),
             **numbers(report, "deviation", "disagreement"),

@@ -26,7 +26,7 @@ from hitl_assets.preference_iterations import (
 )
 from hitl_assets.preference_learning import reward_model
 from hitl_assets.preset_choice import PreferencePresetChoice
-from hitl_assets.provenance import code_version, manifest_hash
+from hitl_assets.provenance import code_version, folder_hash, manifest_hash
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.policy_card import PolicyCard
 from hitl_ops.contracts.store import IterationPaths, Store, iteration_key
@@ -64,7 +64,7 @@ def policy_lesson(
         start: folder of the policy it goes on from; None: first weights.
         parent: that policy's id.
     """
-    paid = TRUE_REWARD if reward is None else _hash(reward)
+    paid = TRUE_REWARD if reward is None else folder_hash(reward)
     base = () if start is None else ("--base", str(start))
     return Lesson(
         None,
@@ -79,10 +79,6 @@ def policy_lesson(
         arguments=("--program", PROGRAM, "--reward", TRUE_REWARD if reward is None else str(reward), *base),
         tracked=reward is not None,
     )
-
-
-def _hash(folder: Path) -> str:
-    return manifest_hash(sorted(folder.iterdir()), relative_to=folder)
 
 
 def _train(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from hitl_assets.preference_iterations import PREFERENCE_LOOP, PROGRAM, PreferencePaths, preference_input
+from hitl_assets.preference_iterations import PREFERENCE_LOOP, PROGRAM, preference_input
 from hitl_assets.preference_presets import PreferencePreset
 from hitl_assets.told_versions import NOTHING, new_observations, version_of
 from hitl_ops.contracts.store import Store
@@ -94,7 +94,7 @@ def answered(store: Store, words: Iterable[Preference], chosen: PreferencePreset
     from hitl_ops.samples.comparison_queue import fits
 
     given = list(words)
-    clip_set = open_clip_set(PreferencePaths(store.iteration(PROGRAM, iteration)).clips)
+    clip_set = open_clip_set(store.iteration(PROGRAM, iteration).clips)
     own = [word for word in given if word.iteration == iteration and not word.said.repeat and fits(word.said, clip_set)]
     suspects = set()
     if chosen.reward.weigh_annotators:

@@ -1,6 +1,7 @@
 """The scale a run works at: chosen once in its run config, the same for every asset of the run."""
 
 import os
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import dagster as dg
@@ -63,12 +64,8 @@ class PresetChoice(dg.ConfigurableResource):
         """
         name = _one_of("FLYWHEEL_PRESET", tuple(PRESETS), "laptop")
         target = collection_target()
-        overrides = [] if target is None else [f"collection.target={target}", f"collection.step={target}"]
-        overrides += os.environ.get("FLYWHEEL_OVERRIDES", "").split()
-        try:
-            chosen_preset(name, overrides)
-        except UserError as error:
-            raise UserError(f"FLYWHEEL_OVERRIDES: {error.what}", error.remedy) from None
+        counted = [] if target is None else [f"collection.target={target}", f"collection.step={target}"]
+        overrides = _laid_over("FLYWHEEL_OVERRIDES", lambda values: chosen_preset(name, values), counted)
         return cls(name=name, overrides=overrides)
 
     def resolve(self) -> PlannerPreset:
@@ -105,11 +102,7 @@ class StationPresetChoice(dg.ConfigurableResource):
         """
         name = _one_of("FLYWHEEL_STATION_PRESET", tuple(STATION_PRESETS), "laptop")
         world = _one_of("FLYWHEEL_STATION_WORLD", ("", *STATION_WORLDS), "")
-        overrides = os.environ.get("FLYWHEEL_STATION_OVERRIDES", "").split()
-        try:
-            chosen_station_preset(name, overrides, world)
-        except UserError as error:
-            raise UserError(f"FLYWHEEL_STATION_OVERRIDES: {error.what}", error.remedy) from None
+        overrides = _laid_over("FLYWHEEL_STATION_OVERRIDES", lambda values: chosen_station_preset(name, values, world))
         return cls(name=name, world=world, overrides=overrides)
 
     def resolve(self) -> StationPreset:
@@ -144,11 +137,7 @@ class AdvantagePresetChoice(dg.ConfigurableResource):
             UserError: a variable holds something else.
         """
         name = _one_of("FLYWHEEL_ADVANTAGE_PRESET", tuple(ADVANTAGE_PRESETS), "laptop")
-        overrides = os.environ.get("FLYWHEEL_ADVANTAGE_OVERRIDES", "").split()
-        try:
-            chosen_advantage_preset(name, overrides)
-        except UserError as error:
-            raise UserError(f"FLYWHEEL_ADVANTAGE_OVERRIDES: {error.what}", error.remedy) from None
+        overrides = _laid_over("FLYWHEEL_ADVANTAGE_OVERRIDES", lambda values: chosen_advantage_preset(name, values))
         return cls(name=name, overrides=overrides)
 
     def resolve(self) -> AdvantagePreset:
@@ -183,11 +172,7 @@ class PreferencePresetChoice(dg.ConfigurableResource):
             UserError: a variable holds something else.
         """
         name = _one_of("FLYWHEEL_PREFERENCE_PRESET", tuple(PREFERENCE_PRESETS), "laptop")
-        overrides = os.environ.get("FLYWHEEL_PREFERENCE_OVERRIDES", "").split()
-        try:
-            chosen_preference_preset(name, overrides)
-        except UserError as error:
-            raise UserError(f"FLYWHEEL_PREFERENCE_OVERRIDES: {error.what}", error.remedy) from None
+        overrides = _laid_over("FLYWHEEL_PREFERENCE_OVERRIDES", lambda values: chosen_preference_preset(name, values))
         return cls(name=name, overrides=overrides)
 
     def resolve(self) -> PreferencePreset:
@@ -198,6 +183,20 @@ class PreferencePresetChoice(dg.ConfigurableResource):
         """
         with mistakes_named():
             return chosen_preference_preset(self.name, self.overrides)
+
+
+def _laid_over(variable: str, check: Callable[[list[str]], object], first: Sequence[str] = ()) -> list[str]:
+    """The values to be laid over a preset: some, and those that an environment variable names after them.
+
+    Raises:
+        UserError: ``check`` does not accept them.
+    """
+    values = [*first, *os.environ.get(variable, "").split()]
+    try:
+        check(values)
+    except UserError as error:
+        raise UserError(f"{variable}: {error.what}", error.remedy) from None
+    return values
 
 
 def _one_of[NameT: str](variable: str, known: tuple[NameT, ...], usual: NameT) -> NameT:

@@ -55,3 +55,8 @@ def manifest_hash(files: Iterable[Path], *, relative_to: Path) -> str:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
         digest.update(f"{file.relative_to(relative_to)} {content}\n".encode())
     return digest.hexdigest()
+
+
+def folder_hash(folder: Path) -> str:
+    """Hash over names and contents of the files of a folder that has no folders in it, such as a model's weights."""
+    return manifest_hash(folder.iterdir(), relative_to=folder)

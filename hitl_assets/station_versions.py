@@ -62,14 +62,10 @@ def report_station_versions(instance: dg.DagsterInstance, store: Store, *, leave
     """
     from resources.store import StoreResource
 
-    labels = StoreResource(home=str(store.root)).labels()
-    try:
+    with StoreResource(home=str(store.root)).opened_labels() as labels:
         told = station_observations(
             instance, store, labels, STATION_LOOP.opened(instance), leave_out_refused=leave_out_refused
         )
-    finally:
-        if labels is not None:
-            labels.close()
     for observation in told:
         instance.report_runless_asset_event(observation)
     return len(told)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -47,10 +46,7 @@ class StoreResource(dg.ConfigurableResource):
         """
         from hitl_ops.labels.label_store import LabelStore
 
-        found = LabelStore(self.open().labels_url)
-        if found.is_sqlite and not Path(found.url.database or "").expanduser().is_file():
-            return None
-        return found
+        return LabelStore.open_existing(self.open().labels_url)
 
     @contextmanager
     def opened_labels(self) -> Iterator[LabelStore | None]:

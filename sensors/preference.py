@@ -7,6 +7,7 @@ for it, once: run keys carry what was said. What failed is tried again when some
 # Annotations stay objects here: Dagster recognises the context and the resources by their types, so this module must
 # not import `annotations` from `__future__`.
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -16,14 +17,14 @@ from hitl_assets.mistakes import mistakes_named
 from hitl_assets.preference_iterations import (
     PREFERENCE_LOOP,
     PROGRAM,
-    PreferencePaths,
     preference_base_policy,
     preference_iterations,
 )
 from hitl_assets.preference_jobs import preference_clips, preference_learning
 from hitl_assets.preference_presets import PreferencePreset
-from hitl_assets.preference_versions import Answered, answered, preference_observations, words_up_to
+from hitl_assets.preference_versions import Answered, answered, preference_observations
 from hitl_assets.preset_choice import PreferencePresetChoice
+from hitl_ops.labels.preferences import Preference
 from hitl_ops.records.clips import CLIPS_FILE
 from resources.store import StoreResource
 from sensors.watching import LOOK_EVERY_S, WATCH_S, asked_before, at_work
@@ -57,11 +58,7 @@ def new_preferences(
             return dg.SkipReason(f"iteration {key} has no clips yet: a run of preference_clips makes them")
         if at_work(context.instance, key, preference_learning.name):
             return dg.SkipReason(f"a run is at work on iteration {key}")
-        while True:
-            found = _answered(store, chosen, int(key))
-            if not found.missing or time.monotonic() + LOOK_EVERY_S >= deadline:
-                break
-            time.sleep(LOOK_EVERY_S)
+        found = _watched(store, chosen, int(key), deadline)
         if found.missing:
             return dg.SkipReason(f"iteration {key} has {found.told}")
         run_key = f"{PROGRAM}/{key}/{found.version[:16]}"
@@ -131,16 +128,38 @@ def preference_changes(context: dg.SensorEvaluationContext, store: StoreResource
 
 
 def _clips(store: StoreResource, key: str) -> Path:
-    return PreferencePaths(store.iteration(PROGRAM, key)).clips / CLIPS_FILE
+    return store.iteration(PROGRAM, key).clips / CLIPS_FILE
 
 
 def _clips_run(key: str) -> str:
     return f"{PROGRAM}/{key}/clips"
 
 
-def _answered(store: StoreResource, chosen: PreferencePreset, iteration: int) -> Answered:
-    with store.opened_labels() as labels:
-        return answered(store.open(), words_up_to(labels, iteration), chosen, iteration)
+def _watched(store: StoreResource, chosen: PreferencePreset, iteration: int, deadline: float) -> Answered:
+    """How far an iteration's pairs are answered: looked at until they are, or until the tick is nearly over.
+
+    Args:
+        store: holds its clips, and the label store, which may come to exist meanwhile.
+        chosen: the program's preset.
+        iteration: its number.
+        deadline: of the tick, on the monotonic clock.
+    """
+    from hitl_ops.labels.standing_words import StandingWords
+
+    with contextlib.ExitStack() as opened:
+        words: StandingWords | None = None
+        before: list[Preference] = []
+        found: Answered | None = None
+        while True:
+            if words is None and (labels := store.labels()) is not None:
+                opened.callback(labels.close)
+                words = StandingWords(labels, PROGRAM)
+            said = [] if words is None else [word for word in words.all() if word.iteration <= iteration]
+            if found is None or said != before:
+                found, before = answered(store.open(), said, chosen, iteration), said
+            if not found.missing or time.monotonic() + LOOK_EVERY_S >= deadline:
+                return found
+            time.sleep(LOOK_EVERY_S)
 
 
 def _changes(context: dg.SensorEvaluationContext, store: StoreResource, keys: list[str]) -> list[dg.AssetObservation]:

@@ -8,16 +8,19 @@ import fcntl
 import signal
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Protocol
 
 import uvicorn
+import uvloop
 from starlette.types import ASGIApp
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.publish import disk_errors_named
 from hitl_ops.contracts.store import Store
+from ui_collect.access_log import AccessLog
 from ui_collect.bounded_connections import HEAD_BYTES, HTTP_SPARE, BoundedWebSocket, bounded_http
 from ui_collect.protocol import MESSAGE_BYTES
 from ui_collect.web_settings import WebSettings
@@ -139,6 +142,47 @@ async def serve_app(
         loop.add_signal_handler(number, server.stop)
     async with running:
         await server.serve(sockets=[listener])
+
+
+class Desk(Protocol):
+    """What answers the people of a page."""
+
+    async def stop(self) -> None:
+        """End what makes films, and the threads."""
+
+
+def serve_desk(
+    app: ASGIApp,
+    settings: WebSettings,
+    listener: socket.socket,
+    context: ssl.SSLContext | None,
+    desk: Desk,
+    log: AccessLog,
+    start: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve a page in a loop of its own until SIGINT or SIGTERM comes; then stop its desk and close the log.
+
+    Args:
+        app: what is served.
+        settings: the server's.
+        listener: where.
+        context: TLS; None for none.
+        desk: what answers.
+        log: where requests are noted.
+        start: called in the loop before connections are served.
+    """
+
+    @contextlib.asynccontextmanager
+    async def running() -> AsyncIterator[None]:
+        start()
+        try:
+            yield
+        finally:
+            await desk.stop()
+            await asyncio.to_thread(log.close)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve_app(app, settings, listener, context, running()))
 
 
 class _Uvicorn(uvicorn.Server):

@@ -37,6 +37,11 @@ class IterationPaths:
         return self.base / "rollouts"
 
     @property
+    def clips(self) -> Path:
+        """Clips that people compare, and the pairs of them."""
+        return self.rollouts / "clips"
+
+    @property
     def sessions(self) -> Path:
         """Logs of people acting."""
         return self.base / "sessions"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Self
 
 from hitl_ops.labels.annotators import Annotators
@@ -37,3 +38,17 @@ class LabelStore(Annotators, Sessions, Plays, LabelLog, Glance):
         store = cls(url, clock=clock)
         store.migrate()
         return store
+
+    @classmethod
+    def open_existing(cls, url: str) -> Self | None:
+        """The store at ``url`` for whoever only reads; None where nobody ever said anything: its file is not there.
+
+        It is whoever collects that makes it and brings its tables up to date, so that this does neither. A server is
+        always taken to hold one.
+
+        Raises:
+            UserError: the URL is of another kind, or PostgreSQL's driver is missing.
+        """
+        store = cls(url)
+        there = not store.is_sqlite or Path(store.url.database or "").expanduser().is_file()
+        return store if there else None

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 
 from hitl_ops.contracts.store import Store
 from hitl_ops.labels.preferences import Preference, standing_preferences
 from hitl_ops.samples.preference_samples import JoinedPreferences, join_preferences
-
-CLIPS = "clips"
-
-
-def clips_folder(store: Store, program: str, iteration: int) -> Path:
-    """Where the clip set of an iteration lies."""
-    return store.iteration(program, iteration).rollouts / CLIPS
 
 
 def standing_words(store: Store, program: str, up_to: int | None = None) -> list[Preference]:
@@ -31,9 +23,8 @@ def standing_words(store: Store, program: str, up_to: int | None = None) -> list
     """
     from hitl_ops.labels.label_store import LabelStore
 
-    found = LabelStore(store.labels_url)
-    if found.is_sqlite and not Path(found.url.database or "").expanduser().is_file():
-        found.close()
+    found = LabelStore.open_existing(store.labels_url)
+    if found is None:
         return []
     with closing(found) as labels:
         words = standing_preferences(labels, program)
@@ -56,4 +47,6 @@ def join_standing(
         LabelStoreUnavailable: the label store does not answer.
     """
     words = standing_words(store, program, up_to)
-    return join_preferences(words, lambda number: clips_folder(store, program, number), one_sided_count=one_sided_count)
+    return join_preferences(
+        words, lambda number: store.iteration(program, number).clips, one_sided_count=one_sided_count
+    )

@@ -28,7 +28,7 @@ def test_an_epochs_clips_lie_in_its_iteration(
     monkeypatch.setenv("FLYWHEEL_HOME", str(tmp_path))
     store = recorded(tmp_path)
     assert run(["clips", "--program", "station", "-i", "1", "--pairs", "2", "--set", "seconds=0.4"]) == 0
-    folder = store.iteration("station", 1).rollouts / "clips"
+    folder = store.iteration("station", 1).clips
     found = open_clip_set(folder)
     assert all("epoch_1/" in facts.record and facts.steps == 20 for facts in found.facts.clips)
     assert len(found.clips) == 4 and len(found.pairs) == 2

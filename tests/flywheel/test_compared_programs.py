@@ -18,7 +18,6 @@ from hitl_ops.contracts.store import Store
 from hitl_ops.labels.label_store import LabelStore
 from hitl_ops.labels.preferences import say_preference
 from hitl_ops.records.clips import Clip, ClipSet, open_clip_set
-from hitl_ops.samples.standing_comparisons import clips_folder
 from tests.support.collected_plays import Collected
 from tests.support.plays import Player, small_episode
 from tests.support.station_recordings import record, robot
@@ -26,7 +25,7 @@ from tests.support.station_recordings import record, robot
 
 def compare(store: Store, program: str, iteration: int, better: Callable[[Clip], float], pairs: int = 1000) -> ClipSet:
     """Somebody compares the first pairs of a set by what they hold better."""
-    found = open_clip_set(clips_folder(store, program, iteration))
+    found = open_clip_set(store.iteration(program, iteration).clips)
     worth = {clip.facts.clip_id: better(clip) for clip in found.all_clips()}
     with closing(LabelStore.open(store.labels_url)) as labels:
         for number, pair in enumerate(found.pairs[:pairs]):
@@ -87,7 +86,7 @@ def test_what_stations_recorded_is_ranked_as_people_prefer_it(
     assert ranked[0]["record"] == found.clips[ranked[0]["clip_id"]].record
     # What is asked next is what the ensemble does not agree on; what was compared stays in the set.
     assert run([*clips, "--reward", str(reward), "--seed", "7", "--set", "clips=6", "--pairs", "5"]) == 0
-    after = open_clip_set(clips_folder(store, "station", 0))
+    after = open_clip_set(store.iteration("station", 0).clips)
     assert [pair.chosen_by for pair in after.pairs].count("disagreement") >= 4
     assert set(after.clips) == set(found.clips)
     assert run(["train-reward", "--program", "station", "--out", str(reward), "--steps", "1"]) == 0
@@ -117,7 +116,7 @@ def test_plays_are_ranked_as_people_prefer_them(own_store: Path, capsys: pytest.
     assert told[0].split() == ["place", "score", "per", "step", "clip", "who", "record"]
     assert ranked[0]["record"] in told[1] and "4 more" in told[2] and ranked[-1]["record"] in told[3]
     assert run(["clips", "--program", "planner", "--reward", str(reward), "--pairs", "4"]) == 0
-    asked = open_clip_set(clips_folder(collected.store, "planner", 0)).pairs
+    asked = open_clip_set(collected.store.iteration("planner", 0).clips).pairs
     assert all(pair.disagreement is not None for pair in asked) and len(asked) == 4
     capsys.readouterr()
     assert run(["clips", "--program", "station", "--reward", str(reward)]) == 2
@@ -128,16 +127,17 @@ def test_plays_are_ranked_as_people_prefer_them(own_store: Path, capsys: pytest.
 def test_clips_of_the_arm_by_hand_are_those_the_asset_makes(
     own_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from hitl_assets.preference_clips import _made, _standing
+    from hitl_assets.clip_provenance import made_of
+    from hitl_assets.preference_clips import _standing
     from hitl_assets.preference_presets import chosen_preference_preset
 
     store = Store.at(own_store)
     clips = ["clips", "--program", "preference", "--preset", "tiny_ci", "--set", "clips.wander=0.2"]
     assert run(clips) == 0
     chosen = chosen_preference_preset("tiny_ci", ["clips.wander=0.2"])
-    iteration = store.iteration("preference", 0)
-    folder = clips_folder(store, "preference", 0)
-    assert _standing(folder, _made(chosen, iteration, "", "")) is not None, "the asset takes them for its own"
+    folder = store.iteration("preference", 0).clips
+    made = made_of(chosen, 0, policy="", reward_of="", reward=None)
+    assert _standing(folder, made) is not None, "the asset takes them for its own"
     compare(store, "preference", 0, lambda clip: clip.true_return or 0.0)
     before = open_clip_set(folder).facts
     capsys.readouterr()
@@ -147,7 +147,7 @@ def test_clips_of_the_arm_by_hand_are_those_the_asset_makes(
     reward = store.iteration("preference", 0).base / "reward"
     assert run(["train-reward", "--program", "preference", "--preset", "tiny_ci", "--out", str(reward)]) == 0
     assert run([*clips, "-i", "1", "--reward", str(reward), "--pairs", "3", "--set", "queries.random_share=0"]) == 0
-    asked = open_clip_set(clips_folder(store, "preference", 1))
+    asked = open_clip_set(store.iteration("preference", 1).clips)
     assert [pair.chosen_by for pair in asked.pairs] == ["disagreement"] * 3
     assert asked.facts.made["reward_of"] == "000", "as the asset names it"
 

@@ -22,7 +22,7 @@ QUICK = ["--preset", "tiny_ci"]
 
 def _asked(store: Store) -> None:
     """Clips and pairs of iteration 0, of an arm that moves by lot."""
-    out = store.iteration("preference", 0).rollouts / "clips"
+    out = store.iteration("preference", 0).clips
     make_reach_queries(UntaughtReach(), TINY.world, TINY.clips_of(0), TINY.queries_of(0), out, 0, {})
 
 
@@ -38,7 +38,7 @@ def test_from_pairs_to_a_policy_by_hand(own_store: Path, capsys: pytest.CaptureF
     iteration = store.iteration("preference", 0)
     with closing(LabelStore.open(store.labels_url)) as labels:
         said = standing_preferences(labels, "preference")
-    joined = join_preferences(said, lambda _: iteration.rollouts / "clips", one_sided_count=False)
+    joined = join_preferences(said, lambda _: iteration.clips, one_sided_count=False)
     write_preference_samples(joined, iteration.samples / "preferences.jsonl")
 
     samples, reward = str(iteration.samples / "preferences.jsonl"), own_store / "reward"

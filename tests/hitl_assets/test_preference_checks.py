@@ -79,7 +79,7 @@ def _clips(iteration: IterationPaths, *, steps: Sequence[int] = (5,) * 12, pairs
         ClipPair(pair_id=f"q{number}", left=names[2 * number], right=names[2 * number + 1], chosen_by="random")
         for number in range(pairs)
     ]
-    folder = PreferencePaths(iteration).clips
+    folder = iteration.clips
     write_clip_set(folder, clips, asked)
     return folder
 

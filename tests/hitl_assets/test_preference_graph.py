@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -18,6 +19,8 @@ from hitl_assets.preference_iterations import (
 from hitl_assets.preference_presets import PREFERENCE_PRESETS, PreferencePreset, chosen_preference_preset
 from hitl_assets.preset_choice import PreferencePresetChoice
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.store import Store
+from hitl_ops.evaluation.gate import GateConfig, GateVerdict, write_gate
 
 LEARNING = ["preference_labels", "reward_model", "reach_policy", "reach_control", "reach_evaluation", "reach_promotion"]
 GIVEN = {"preference_base_policy", "preference_input"}
@@ -63,7 +66,6 @@ def test_damage_blocks_the_next_step_and_opinions_do_not() -> None:
 def test_jobs_hold_what_is_started_as_one() -> None:
     definitions = build_defs()
     for name, held in (
-        ("preference_iteration_0", {"clip_pairs"}),
         ("preference_clips", {"clip_pairs"}),
         ("preference_learning", {*LEARNING}),
     ):
@@ -78,6 +80,20 @@ def test_it_turns_apart_from_the_others() -> None:
         assert instance.get_dynamic_partitions("station_iterations") == []
         with pytest.raises(UserError, match="was never opened"):
             PREFERENCE_LOOP.parent_of(instance, "001")
+
+
+def test_an_iteration_is_through_while_what_decided_it_is_there(tmp_path: Path) -> None:
+    store = Store.at(tmp_path)
+    verdict = GateVerdict(promote=False, reason="worse", candidate="reach-000", serving=None, episodes=0,
+                          candidate_mean=0, serving_mean=None, difference=None, probability_not_worse=None,
+                          config=GateConfig())  # fmt: skip
+    with dg.DagsterInstance.ephemeral() as instance:
+        gate = write_gate(store.iteration("preference", 0).evaluation, verdict)
+        assert not PREFERENCE_LOOP.through(instance, store, 0), "nothing has decided"
+        instance.report_runless_asset_event(dg.AssetMaterialization(PREFERENCE_LOOP.decision, partition="000"))
+        assert PREFERENCE_LOOP.through(instance, store, 0) and not PREFERENCE_LOOP.through(instance, store, 1)
+        gate.unlink()
+        assert not PREFERENCE_LOOP.through(instance, store, 0)
 
 
 @pytest.mark.parametrize("name", list(PREFERENCE_PRESETS))

@@ -61,7 +61,7 @@ def test_every_iteration_learns_from_all_that_was_said_so_far(loop: PreferenceLo
     for iteration, comparisons in ((0, 6), (1, 10)):
         words, folders = read_preference_samples(PreferencePaths(_paths(loop, iteration)).preferences)
         assert len(words) == comparisons == read_preference_card(_paths(loop, iteration).samples).comparisons
-        assert folders == [_paths(loop, earlier).rollouts / "clips" for earlier in range(iteration + 1)]
+        assert folders == [_paths(loop, earlier).clips for earlier in range(iteration + 1)]
     clips = loop.clips(1)
     assert all(name.startswith("c001-") for name in clips.clips) and clips.pairs[0].pair_id == "q001-0000"
     assert {pair.chosen_by for pair in loop.clips(0).pairs} == {"random"}
@@ -116,7 +116,7 @@ def test_clips_that_people_have_compared_are_not_replaced(loop: PreferenceLoop) 
 
 
 def test_clips_that_are_lost_are_made_again_and_what_was_said_of_them_counts(loop: PreferenceLoop) -> None:
-    folder = PreferencePaths(_paths(loop, 0)).clips
+    folder = _paths(loop, 0).clips
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     shutil.rmtree(folder)
     assert "6 comparisons of iteration 000" in _failure(loop.run("preference_clips", 0, OPEN, "clips.steps=4"))
@@ -171,7 +171,7 @@ def test_too_little_said_names_what_is_missing(loop: PreferenceLoop) -> None:
 
 
 def test_a_clip_set_that_is_gone_is_named_and_nothing_is_lost(loop: PreferenceLoop) -> None:
-    folder = _paths(loop, 0).rollouts / "clips"
+    folder = _paths(loop, 0).clips
     aside = folder.with_name("aside")
     folder.rename(aside)
     result = loop.run("preference_learning", 2, OPEN, "labels.every=1", only=["preference_labels"])

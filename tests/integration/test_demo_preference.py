@@ -40,7 +40,7 @@ def test_from_comparisons_to_policies_and_on_after_a_kill(tmp_path: Path) -> Non
     killed.wait()
     said = _said(store)
     assert len(said) == 6
-    clips = store.iteration("preference", 0).rollouts / "clips" / "steps.safetensors"
+    clips = store.iteration("preference", 0).clips / "steps.safetensors"
     made = clips.stat().st_mtime_ns
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr

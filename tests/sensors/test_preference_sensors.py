@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -12,11 +14,13 @@ import numpy as np
 import pytest
 
 from hitl_assets.preference_iterations import PREFERENCE_LOOP, open_first_preference_iteration
+from hitl_assets.preference_presets import PreferencePreset
+from hitl_assets.preference_versions import Answered, answered
 from hitl_assets.preset_choice import PreferencePresetChoice
 from hitl_ops.contracts.preference import Choice, ClipFacts, ClipPair, PreferenceValue
 from hitl_ops.contracts.store import Store
 from hitl_ops.labels.label_store import LabelStore
-from hitl_ops.labels.preferences import say_preference
+from hitl_ops.labels.preferences import Preference, say_preference
 from hitl_ops.records.clips import Clip, content_hash, open_clip_set, write_clip_set
 from hitl_ops.records.unshown_clips import note_pairs_not_shown
 from resources.store import StoreResource
@@ -109,7 +113,7 @@ def _clips(store: Store, iteration: int, pairs: int = 4, seed: int = 0) -> list[
         )
         for number in range(pairs)
     ]
-    write_clip_set(store.iteration("preference", iteration).rollouts / "clips", clips, asked)
+    write_clip_set(store.iteration("preference", iteration).clips, clips, asked)
     return asked
 
 
@@ -121,7 +125,7 @@ def _say(
     again: bool = False,
     annotator: str = "eva",
 ) -> None:
-    clips = open_clip_set(store.iteration("preference", iteration).rollouts / "clips").clips
+    clips = open_clip_set(store.iteration("preference", iteration).clips).clips
     with closing(LabelStore.open(store.labels_url)) as labels:
         for pair in pairs:
             said = PreferenceValue(
@@ -171,7 +175,7 @@ def test_pairs_count_once_whoever_answers_them_and_only_of_these_clips(look: Loo
     _say(root, 0, pairs[:3], annotator="bob")
     assert look(new_preferences) == "iteration 000 has 3 of 4 comparisons: 1 are missing", "six words, of three pairs"
     # Other numbers under the same names: nobody has said anything of these.
-    clip_set = root.iteration("preference", 0).rollouts / "clips"
+    clip_set = root.iteration("preference", 0).clips
     clip_set.rename(clip_set.with_name("before"))
     _clips(root, 0, seed=9)
     assert look(new_preferences) == "iteration 000 has 0 of 4 comparisons: 4 are missing"
@@ -179,7 +183,7 @@ def test_pairs_count_once_whoever_answers_them_and_only_of_these_clips(look: Loo
 
 def test_pairs_that_cannot_be_shown_are_not_waited_for(look: Look, root: Store) -> None:
     pairs = _clips(root, 0)
-    clip_set = open_clip_set(root.iteration("preference", 0).rollouts / "clips")
+    clip_set = open_clip_set(root.iteration("preference", 0).clips)
     note_pairs_not_shown(clip_set, {pair.pair_id: "its film cannot be made" for pair in pairs})
     told = "iteration 000 has 0 of 1 comparisons: 1 are missing; 4 pairs cannot be shown"
     assert look(new_preferences) == told, "where nothing can be shown, nothing is learned"
@@ -201,6 +205,40 @@ def test_whoever_says_one_side_only_does_not_make_it_learn(look: Look, root: Sto
     _say(root, 0, pairs[::2], "left", annotator="bob")
     _say(root, 0, pairs[1::2], "right", annotator="bob")
     assert look(new_preferences, "first_pairs=20").run_requests
+
+
+def test_one_tick_hears_what_is_said_meanwhile_and_counts_anew_only_then(
+    look: Look, root: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = _clips(root, 0)
+    counted: list[int] = []
+
+    def nobody_says_anything() -> None: ...
+
+    meanwhile = iter(
+        [
+            nobody_says_anything,
+            lambda: _say(root, 0, pairs[:3]),
+            nobody_says_anything,
+            lambda: _say(root, 0, pairs[:1], choice=None),
+            lambda: _say(root, 0, pairs[:1], again=True),
+            nobody_says_anything,
+            lambda: _say(root, 0, [pairs[0], pairs[3]], "right"),
+        ]
+    )
+
+    def count(store: Store, words: list[Preference], chosen: PreferencePreset, iteration: int) -> Answered:
+        found = answered(store, words, chosen, iteration)
+        counted.append(found.answers)
+        return found
+
+    monkeypatch.setattr(sensors, "WATCH_S", 600.0)
+    monkeypatch.setattr(sensors, "answered", count)
+    monkeypatch.setattr(sensors, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: next(meanwhile)()))
+    (request,) = look(new_preferences).run_requests
+    assert request.tags["flywheel/comparisons"] == "4" and next(meanwhile, None) is None
+    assert counted == [0, 3, 2, 2, 4], "the label store came to exist only after the first look"
+    assert look(preference_changes) == "nothing has changed"
 
 
 def test_a_run_at_work_is_waited_for(look: Look, instance: dg.DagsterInstance, root: Store) -> None:

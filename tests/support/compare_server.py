@@ -24,7 +24,7 @@ _SHOWN = ("iteration", "pair", "left_hash", "right_hash", "repeat")
 
 def clips_of(home: Path, iteration: int = 0, program: str = "preference") -> Path:
     """Where the clip set of an iteration lies."""
-    return Store.at(home).iteration(program, iteration).rollouts / "clips"
+    return Store.at(home).iteration(program, iteration).clips
 
 
 class CompareServer(ServerProcess):

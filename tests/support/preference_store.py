@@ -110,7 +110,7 @@ class PreferenceLoop:
 
     def clips(self, iteration: int) -> ClipSet:
         """An iteration's clips and pairs."""
-        return open_clip_set(self.store.iteration("preference", iteration).rollouts / "clips")
+        return open_clip_set(self.store.iteration("preference", iteration).clips)
 
     def compare(self, iteration: int, *overrides: str) -> int:
         """Let the scripted people of the preset compare; returns how many answers they gave."""

@@ -13,7 +13,6 @@ from hitl_ops.contracts.station_epoch import EpochFolder
 from hitl_ops.contracts.store import Store
 from hitl_ops.labels.preferences import standing_preferences
 from hitl_ops.samples.planner_clips import PlannerClipConfig, make_planner_clips
-from hitl_ops.samples.standing_comparisons import clips_folder
 from hitl_ops.samples.station_clips import StationClipConfig, make_station_clips
 from tests.support.collected_plays import Collected
 from tests.support.compare_server import Comparer, compare_server
@@ -39,7 +38,7 @@ def test_clips_of_stations_are_shown_and_answered(tmp_path: Path) -> None:
     for number in range(2):
         path = EpochFolder(store.station_incoming, "lid", 0).episode(number)
         record(path, 60, spec=robot("cam_high", size=(30, 46)), seed=number)
-    make_station_clips(store, StationClipConfig(seconds=1, per_episode=1), clips_folder(store, "station", 0))
+    make_station_clips(store, StationClipConfig(seconds=1, per_episode=1), store.iteration("station", 0).clips)
     with compare_server(tmp_path, "--program", "station", "--invite", "1", painted=False) as server:
         kim = server.join("Kim")
         question = kim.next()
@@ -59,7 +58,7 @@ def test_plays_of_people_are_shown_and_answered(tmp_path: Path) -> None:
 
     for person, place in (("ann", "kitchen_sink_1"), ("bob", "bedroom_1")):
         collected.play(small_episode(), person, through=goes_to(place), idle_ticks=1)
-    make_planner_clips(collected.store, PlannerClipConfig(), clips_folder(collected.store, "planner", 0))
+    make_planner_clips(collected.store, PlannerClipConfig(), collected.store.iteration("planner", 0).clips)
     with compare_server(tmp_path, "--program", "planner", "--invite", "1", painted=False) as server:
         kim = server.join("Kim")
         question = kim.next()

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-
-import uvloop
 
 from hitl_ops.contracts.store import Store
 from hitl_ops.labels.label_store import LabelStore
@@ -17,7 +13,7 @@ from ui_collect.annotate.desk import AnnotationDesk
 from ui_collect.app import annotation_app
 from ui_collect.invitation_links import PROGRAM, link_at_start
 from ui_collect.page_files import ANNOTATE_PAGE, PageFiles
-from ui_collect.web_process import listening, only_server, serve_app, tls_context, url_of
+from ui_collect.web_process import listening, only_server, serve_desk, tls_context, url_of
 from ui_collect.web_settings import WebSettings
 
 
@@ -67,16 +63,6 @@ def serve_annotation(settings: WebSettings, store: Store, options: StartOptions)
         desk = AnnotationDesk(store, settings.annotation, labels)
         log = AccessLog(store.collection / "access.jsonl")
         app = annotation_app(settings, desk=desk, pages=pages, log=log)
-
-        @contextlib.asynccontextmanager
-        async def running() -> AsyncIterator[None]:
-            try:
-                yield
-            finally:
-                await desk.stop()
-                await asyncio.to_thread(log.close)
-
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve_app(app, settings, listener, context, running()))
+        serve_desk(app, settings, listener, context, desk, log)
     print("stopped; all is kept", flush=True)
     return 0

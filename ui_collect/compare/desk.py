@@ -16,6 +16,7 @@ from hitl_ops.labels.annotator_consistency import annotator_consistency
 from hitl_ops.labels.label_store import LabelStore
 from hitl_ops.labels.preferences import preference, preference_target, say_preference
 from hitl_ops.labels.rows import Annotator
+from hitl_ops.labels.standing_words import StandingWords
 from hitl_ops.records.clips import ClipSet
 from hitl_ops.samples.comparison_queue import ComparisonQueue, Question
 from ui_collect.annotate.claims import Claims
@@ -35,7 +36,6 @@ from ui_collect.compare.messages import (
 )
 from ui_collect.compare.served_clips import ClipShelf, ServedClips
 from ui_collect.compare.settings import CompareSettings
-from ui_collect.compare.standing_words import StandingWords
 from ui_collect.known_people import KnownPeople
 from ui_collect.label_calls import LabelCalls
 

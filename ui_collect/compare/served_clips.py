@@ -148,13 +148,12 @@ class ClipShelf:
         return None
 
     def _of(self, iteration: int) -> Path:
-        return self._store.iteration(self._settings.program, iteration).rollouts / "clips"
+        return self._store.iteration(self._settings.program, iteration).clips
 
     def _iterations(self) -> list[int]:
         """Those that may have clips, the newest first."""
-        found = (self._store.root / self._settings.program).glob("[0-9][0-9][0-9]*/rollouts/clips")
-        names = (folder.parents[1].name for folder in found)
-        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+        found = (self._store.root / self._settings.program).glob("[0-9][0-9][0-9]*")
+        return sorted((int(folder.name) for folder in found if folder.name.isdecimal()), reverse=True)
 
     def _open(self, folder: Path, iteration: int) -> ServedClips | None:
         seen = tuple(_seen(folder / name) for name in (CLIPS_FILE, PAIRS_FILE, STEPS_FILE))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import uvloop
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
@@ -26,7 +23,7 @@ from ui_collect.marks.settings import MarkSettings
 from ui_collect.page_files import PageFiles
 from ui_collect.station.server import PAGE_FOLDER as VERDICT_PAGE_FOLDER
 from ui_collect.station.server import SHARED_FILES
-from ui_collect.web_process import listening, only_server, serve_app, tls_context, url_of
+from ui_collect.web_process import listening, only_server, serve_desk, tls_context, url_of
 
 PAGE = "/marks.html"
 _PAGE_FOLDER = Path(__file__).parent / "page"
@@ -93,16 +90,6 @@ def serve_marks(settings: MarkSettings, store: Store, dataset: Path, invite: int
         print("\n" + "\n".join(f"  {line}" for line in lines) + "\n  Ctrl+C stops; all is kept\n", flush=True)
         desk = MarkDesk(store, settings, labels, episodes)
         log = AccessLog(folder / "requests.jsonl")
-
-        @contextlib.asynccontextmanager
-        async def running() -> AsyncIterator[None]:
-            try:
-                yield
-            finally:
-                await desk.stop()
-                await asyncio.to_thread(log.close)
-
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve_app(mark_app(settings, desk, log), settings, listener, context, running()))
+        serve_desk(mark_app(settings, desk, log), settings, listener, context, desk, log)
     print("stopped; all is kept", flush=True)
     return 0

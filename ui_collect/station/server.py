@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hmac
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvloop
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -30,7 +28,7 @@ from ui_collect.station.recordings import Recordings
 from ui_collect.station.routes import PREFIX, upload_routes
 from ui_collect.station.settings import StationSettings
 from ui_collect.station.verdict_routes import verdict_routes
-from ui_collect.web_process import listening, only_server, serve_app, tls_context, url_of
+from ui_collect.web_process import listening, only_server, serve_desk, tls_context, url_of
 
 PAGE = "/verdicts.html"
 PAGE_FOLDER = Path(__file__).parent / "page"
@@ -147,16 +145,6 @@ def serve_station(settings: StationSettings, store: Store, options: StartOptions
         desk = VerdictDesk(store, settings.annotation, labels, Recordings(incoming.base))
         log = AccessLog(folder / "requests.jsonl")
         app = station_app(upload_app(incoming, token_hash, log), verdict_app(settings, desk, log))
-
-        @contextlib.asynccontextmanager
-        async def running() -> AsyncIterator[None]:
-            try:
-                yield
-            finally:
-                await desk.stop()
-                await asyncio.to_thread(log.close)
-
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve_app(app, settings, listener, context, running()))
+        serve_desk(app, settings, listener, context, desk, log)
     print("stopped; all is kept", flush=True)
     return 0

@@ -76,6 +76,20 @@ def test_migrations_make_what_the_models_say(store: LabelStore, labels_url: str)
     assert [difference[0] for difference in differences(engine, more)] == ["add_column"]
 
 
+def test_only_who_writes_makes_the_database(labels_url: str) -> None:
+    before = LabelStore.open_existing(labels_url)
+    assert (before is None) == labels_url.startswith("sqlite"), "a server may always hold one"
+    if before is None:
+        assert not Path(make_url(labels_url).database or "").parent.exists()
+    else:
+        assert before.revision() is None
+        before.close()
+    LabelStore.open(labels_url).close()
+    found = LabelStore.open_existing(labels_url)
+    assert found is not None and found.labels() == []
+    found.close()
+
+
 def test_migrations_make_every_constraint_the_models_name(
     store: LabelStore, labels_url: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
