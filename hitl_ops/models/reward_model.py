@@ -24,7 +24,12 @@ from hitl_ops.models.reward_config import RewardModelConfig
 
 WEIGHTS_FILE = "model.safetensors"
 FACTS_FILE = "reward.json"
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "leaky_relu": nn.LeakyReLU}
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "leaky_relu": nn.LeakyReLU,
+    "softplus": nn.Softplus,
+}
 _ROWS_AT_ONCE = 65_536
 
 Float32 = npt.NDArray[np.float32]
@@ -40,20 +45,34 @@ class RewardFacts(BaseModel):
 
 
 class _Layers(nn.Module):
-    """A linear layer of every member: [K, B, in] → [K, B, out]."""
+    """A linear layer of every member: [K, B, in] → [K, B, out].
 
-    def __init__(self, members: int, inputs: int, outputs: int, generator: torch.Generator) -> None:
+    Args:
+        members: K.
+        inputs: numbers that come in.
+        outputs: numbers that go out.
+        generator: of the first weights.
+        rising: whether more coming in never makes less go out: weights then count by their size alone.
+    """
+
+    def __init__(
+        self, members: int, inputs: int, outputs: int, generator: torch.Generator, *, rising: bool = False
+    ) -> None:
         super().__init__()
+        self.rising = rising
         bound = 1 / math.sqrt(inputs)  # PyTorch's own for linear layers
         self.weight = nn.Parameter((torch.rand(members, inputs, outputs, generator=generator) * 2 - 1) * bound)
         self.bias = nn.Parameter((torch.rand(members, 1, outputs, generator=generator) * 2 - 1) * bound)
 
     def forward(self, rows: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias, rows, self.weight)
+        return torch.baddbmm(self.bias, rows, self.weight.abs() if self.rising else self.weight)
 
 
 class RewardEnsemble(nn.Module):
     """K networks that each say what a step is worth.
+
+    Where they are to be concave, all layers but the first have weights that are not negative, and what comes out is
+    turned over: an input-convex network (Amos et al. 2017) without its ways past the first layer.
 
     Args:
         config: what they look like.
@@ -86,11 +105,14 @@ class RewardEnsemble(nn.Module):
         width = len(self._observed) + len(self._minuend) + (actions if config.use_actions else 0)
         inputs = width
         generator = torch.Generator().manual_seed(seed)
+        self._concave = config.shape == "concave"
         layers: list[nn.Module] = []
-        for size in config.hidden:
-            layers += [_Layers(config.members, inputs, size, generator), _ACTIVATIONS[config.activation]()]
+        for size in (*config.hidden, 1):
+            rising = self._concave and bool(layers)
+            layers += [_Layers(config.members, inputs, size, generator, rising=rising)]
+            layers += [_ACTIVATIONS[config.activation]()]
             inputs = size
-        layers.append(_Layers(config.members, inputs, 1, generator))
+        layers.pop()  # what comes out is no neuron
         self.layers = nn.Sequential(*layers)
         self.register_buffer("input_mean", torch.zeros(width))
         self.register_buffer("input_scale", torch.ones(width))
@@ -120,7 +142,7 @@ class RewardEnsemble(nn.Module):
         seen = (self.inputs(observations, actions) - self.input_mean) * self.input_scale
         rows = seen.reshape(1, -1, seen.shape[-1]).expand(self.config.members, -1, -1)
         said: Tensor = self.layers(rows)
-        return said.reshape(self.config.members, *seen.shape[:-1])
+        return (-said if self._concave else said).reshape(self.config.members, *seen.shape[:-1])
 
     def fit_rewards(self, observations: Tensor, actions: Tensor) -> None:
         """Shift and scale each member so that over rows [N, D] and [N, A] its reward has mean 0 and deviation 1.

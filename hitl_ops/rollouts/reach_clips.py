@@ -170,8 +170,8 @@ def _put_target(
 
     As hindsight experience replay has it (Andrychowicz et al. 2017): the movement stays, the goal is another.
     """
-    hands = attempts[rng.integers(len(attempts))].hands
-    hand = hands[starts[rng.integers(len(starts))] + rng.integers(config.steps)]
+    hands = attempts[int(rng.integers(len(attempts)))].hands
+    hand = hands[starts[int(rng.integers(len(starts)))] + int(rng.integers(config.steps))]
     aside = rng.normal(size=3)
     far = np.exp(rng.uniform(*np.log(config.hindsight_m)))
     target = hand + far * aside / np.linalg.norm(aside)

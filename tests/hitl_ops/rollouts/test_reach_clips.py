@@ -42,10 +42,42 @@ def test_the_first_attempt_is_the_policy_s_own_and_later_ones_are_led_astray(cli
 
 
 def test_true_rewards_are_the_world_s_own_after_each_step(clips):
-    for clip in clips:
+    for clip in [*clips, *reach_clips(Still(), WORLD, CONFIG.replace(hindsight=1.0), "c000")]:
         distance = np.linalg.norm(clip.observations[:, 17:20] - clip.observations[:, 14:17], axis=1)
         # What a step is worth is seen at its end: in the next step's observation.
         assert np.allclose(-clip.true_rewards[:-1], distance[1:], atol=1e-5)
+
+
+def test_in_hindsight_the_target_is_near_where_an_attempt_brought_the_hand(clips):
+    near = (0.02, 0.05)
+    moved = reach_clips(Still(), WORLD, CONFIG.replace(hindsight=1.0, hindsight_m=near), "c000")
+    apart = []
+    for one, other in zip(moved[::2], moved[1::2], strict=True):
+        targets = np.concatenate([one.observations[:, 14:17], other.observations[:, 14:17]])
+        assert (targets == targets[0]).all(), "the same of all attempts, throughout"
+        hands = np.concatenate([one.observations[:, 17:20], other.observations[:, 17:20]])
+        apart.append(np.linalg.norm(hands - targets[0], axis=1).min())
+    assert max(apart) < near[1] + 0.05, "the hand may have been seen a step before or after"
+    left = reach_clips(Still(), WORLD, CONFIG.replace(hindsight=0.0), "c000")
+    for one, other in zip(left, moved, strict=True):
+        assert np.array_equal(one.actions, other.actions)
+        assert np.array_equal(one.observations[:, :14], other.observations[:, :14])
+        assert not np.array_equal(one.observations[:, 14:17], other.observations[:, 14:17])
+    assert {clip.facts.content_hash for clip in left}.isdisjoint(clip.facts.content_hash for clip in moved)
+
+
+def test_a_share_of_the_targets_is_moved():
+    many = CONFIG.replace(episodes=40, attempts=1, arms=40)
+    left = reach_clips(Still(), WORLD, many.replace(hindsight=0.0), "c")
+    some = reach_clips(Still(), WORLD, many.replace(hindsight=0.5), "c")
+    moved = [one.facts.content_hash != other.facts.content_hash for one, other in zip(left, some, strict=True)]
+    assert 10 <= sum(moved) <= 30
+
+
+def test_distances_of_hindsight_are_an_interval_above_zero():
+    for wrong in ((0.0, 0.5), (0.5, 0.1)):
+        with pytest.raises(ValueError, match="hindsight_m"):
+            ReachClipConfig(hindsight_m=wrong)
 
 
 def test_the_same_seed_gives_the_same_clips_and_another_one_others(clips):

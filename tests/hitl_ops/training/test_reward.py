@@ -92,6 +92,28 @@ def test_a_constant_reward_would_be_seen(clips):
     assert truth is not None and truth.clip_correlation is None and truth.pair_accuracy == 0.0
 
 
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "softplus"])
+def test_a_concave_reward_falls_off_on_all_sides_of_one_best_place(clips, activation):
+    config = QUICK.replace(model=QUICK.model.replace(shape="concave", activation=activation))
+    found = learned(clips, truly, config)
+    assert found.figures.validation_accuracy is not None and found.figures.validation_accuracy > 0.85
+    rng = np.random.default_rng(0)
+    # Far beyond anything that was compared, too.
+    ends = rng.normal(scale=3.0, size=(2, 2000, 20)).astype(np.float32)
+    middle = ends.mean(axis=0)
+    still = np.zeros((2000, 7), dtype=np.float32)
+    said = [found.model.member_rewards(places, still) for places in (*ends, middle)]
+    assert (said[2] >= (said[0] + said[1]) / 2 - 1e-3).all()
+    free = learned(clips, truly, config.replace(model=config.model.replace(shape="free"))).model
+    said = [free.member_rewards(places, still) for places in (*ends, middle)]
+    assert (said[2] < (said[0] + said[1]) / 2 - 1e-3).any()
+
+
+def test_a_concave_reward_of_an_activation_that_falls_is_refused():
+    with pytest.raises(ValueError, match="not tanh"):
+        RewardModelConfig(shape="concave", activation="tanh")
+
+
 def test_training_that_learns_nothing_would_be_seen(clips):
     still = learned(clips, truly, QUICK.replace(learning_rate=1e-12))
     taught = learned(clips, truly)
@@ -253,6 +275,7 @@ def test_the_report_shows_the_reward_against_the_truth(clips, tmp_path: Path):
         ("model", {"hidden": [8]}),
         ("model", {"activation": "tanh"}),
         ("model", {"members": 2}),
+        ("model", {"shape": "concave"}),
         ("model", {"use_actions": False}),
         ("model", {"observed": [0, 1]}),
         ("model", {"differences": [[17, 14]]}),
