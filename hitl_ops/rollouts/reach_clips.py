@@ -78,7 +78,7 @@ class ReachClipConfig(StrictConfig):
     )
     wander_hold: float = Field(default=0.9, ge=0, lt=1, description="probability that a joint stays astray as it is")
     hindsight: float = Field(
-        default=0.5,
+        default=0.75,
         ge=0,
         le=1,
         description="share of the targets that are put, once the attempts are made, near where one of them brought the "
