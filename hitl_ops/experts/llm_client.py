@@ -363,7 +363,9 @@ def _content(body: dict[str, Any]) -> tuple[str, str]:
     content = message.get("content") if isinstance(message, dict) else None
     if isinstance(content, list):  # some servers send parts
         content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return content if isinstance(content, str) else "", str(choice.get("finish_reason") or "")
+    text = content if isinstance(content, str) else ""
+    # JSON may hold half a surrogate pair, which no file can.
+    return text.encode("utf-8", "replace").decode("utf-8"), str(choice.get("finish_reason") or "")
 
 
 def _tokens(body: dict[str, Any], prompt_estimate: int, text: str) -> tuple[int, int]:

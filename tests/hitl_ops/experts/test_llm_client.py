@@ -113,6 +113,11 @@ def test_an_empty_answer_is_an_answer(server: OpenAIServer, tmp_path: Path) -> N
     assert client.usage().retries == 0
 
 
+def test_half_a_character_is_replaced(server: OpenAIServer, tmp_path: Path) -> None:
+    server.script = [Raw('{"choices": [{"message": {"content": "go \\ud800 on"}}]}')]
+    assert LLMClient(config_for(server), tmp_path).complete(ASK).text == "go ? on"
+
+
 # --- faults that stay ---------------------------------------------------------------------------------------------
 
 
