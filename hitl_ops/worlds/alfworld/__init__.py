@@ -1,0 +1,6 @@
+"""The real ALFWorld engine (extra ``alfworld``) on official or generated games."""
+
+from hitl_ops.worlds.alfworld.config import AlfworldConfig
+from hitl_ops.worlds.alfworld.world import AlfworldWorld, make_alfworld
+
+__all__ = ["AlfworldConfig", "AlfworldWorld", "make_alfworld"]

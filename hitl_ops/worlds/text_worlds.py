@@ -1,0 +1,43 @@
+"""The text worlds there are, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from hitl_ops.contracts.config import StrictConfig, parse_config
+from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.text_game import TextWorld, TextWorldName
+from hitl_ops.worlds.household_text.config import HouseholdTextConfig
+from hitl_ops.worlds.household_text.world import HouseholdTextWorld
+
+TEXT_WORLDS: tuple[TextWorldName, ...] = get_args(TextWorldName)
+
+
+def make_text_world(name: str, config: StrictConfig | Mapping[str, Any] | None = None) -> TextWorld:
+    """A text world; whoever asks for it closes it.
+
+    Args:
+        name: the world, one of ``TEXT_WORLDS``.
+        config: its configuration, or settings of one; what is not named is as the world's configuration has it.
+
+    Raises:
+        UserError: there is no such world, a setting is unknown or wrong, or a package the world needs is missing.
+    """
+    if name == "household":
+        settings = _as(HouseholdTextConfig, name, config)
+        return HouseholdTextWorld(settings.max_steps, settings.renderer)
+    if name == "alfworld":
+        from hitl_ops.worlds.alfworld import make_alfworld  # its engine is an extra
+
+        return make_alfworld(config)
+    raise UserError(f"there is no text world '{name}'", f"there are {', '.join(TEXT_WORLDS)}")
+
+
+def _as(
+    model: type[HouseholdTextConfig], name: str, config: StrictConfig | Mapping[str, Any] | None
+) -> HouseholdTextConfig:
+    if isinstance(config, model):
+        return config
+    settings = config.model_dump() if isinstance(config, StrictConfig) else dict(config or {})
+    return parse_config(model, settings, source=f"settings of world '{name}'")
