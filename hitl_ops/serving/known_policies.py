@@ -51,7 +51,8 @@ def known_policies(store: Store, program: str) -> dict[str, KnownPolicy]:
     places = [(folder, True) for folder in _folders(store.policies(program)) if TEMPORARY_MARK not in folder.name]
     for folder in _folders(store.root / program):
         if _ITERATION.fullmatch(folder.name):
-            places.append((store.iteration(program, folder.name).policy, False))
+            paths = store.iteration(program, folder.name)
+            places += [(paths.policy, False), (paths.first_policy, False)]
     found: dict[str, KnownPolicy] = {}
     for folder, registered in places:
         if (folder / CARD_FILE).is_file():

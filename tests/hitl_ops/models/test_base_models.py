@@ -143,7 +143,7 @@ def test_a_damaged_model_is_one_line(saved, tmp_path, damage, message):
 
 
 def test_an_unreachable_hub_is_said_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(base_models, "_hub_has", lambda model_id: False)
+    monkeypatch.setattr(base_models, "hub_has", lambda model_id: False)
     with pytest.raises(UserError, match=r"'no-one/nothing' cannot be fetched.*smollm2"):
         load_base("no-one/nothing", cache=tmp_path)
 

@@ -1,0 +1,226 @@
+"""Bounded replay buffers over finished games on disk: what an agent imitates, and what it should prefer.
+
+A buffer holds prompts and answers; pictures stay in the games' folders until a row is drawn. What is drawn follows
+from (seed, step) and the buffer's content alone, so a training that was cut off draws the same again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.preference_pair import PreferencePair
+from hitl_ops.records.round_games import RoundGame, read_pictures, read_round_game
+from hitl_ops.rollouts.text_history import after_thought, completion, one_line, thought_completion
+
+END_OF_ACTION = "<end_act>"
+CORRECTIONS = "corrections"
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReplayRow:
+    """What is learned from at one step of a game.
+
+    Attributes:
+        row_id: stable id, phase/round/game/step; with ``/thought`` for a step's thought.
+        picture: uint8 [size, size, 3].
+        prompt: as the agent reads it.
+        task: the game's goal.
+        answers: as what completes the prompt: the one to imitate, or the better one and the worse one.
+    """
+
+    row_id: str
+    picture: Picture
+    prompt: str
+    task: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A row whose picture is still on disk; blank where there is no folder."""
+
+    row_id: str
+    prompt: str
+    task: str
+    answers: tuple[str, ...]
+    folder: Path | None
+    step: int
+
+
+@dataclass(eq=False)
+class ReplayBuffer:
+    """Rows by game, oldest game first.
+
+    Args:
+        capacity: rows kept; beyond it the oldest games go out, each whole. The newest game always stays.
+        picture_size: pixels a side.
+    """
+
+    capacity: int
+    picture_size: int
+    _games: dict[str, list[_Entry]] = field(default_factory=dict, repr=False)
+    _known: set[str] = field(default_factory=set, repr=False)
+    _flat: list[_Entry] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.capacity < 1:
+            raise UserError(f"a replay buffer of {self.capacity} steps holds nothing", "set capacity to 1 or more")
+
+    def __len__(self) -> int:
+        """Rows held."""
+        return sum(len(entries) for entries in self._games.values())
+
+    @property
+    def row_ids(self) -> list[str]:
+        """Ids of the rows held, oldest game first."""
+        return [entry.row_id for entry in self._rows()]
+
+    def add_game(self, game: RoundGame | Path, source: str = "") -> int:
+        """Take in a finished game, as the newest; one that was taken in before changes nothing, even if it has left.
+
+        Args:
+            game: it, or its folder.
+            source: put before the ids of its rows, for games of another run.
+
+        Returns:
+            Rows added.
+
+        Raises:
+            UserError: the game cannot be read.
+        """
+        read = read_round_game(game) if isinstance(game, Path) else game
+        name = f"{source}/{read.name}" if source else read.name
+        head = f"{source}/" if source else ""
+        return self._add(name, [replace(entry, row_id=head + entry.row_id) for entry in self._entries(read)])
+
+    def _entries(self, game: RoundGame) -> list[_Entry]:
+        raise NotImplementedError
+
+    def _add(self, name: str, entries: list[_Entry]) -> int:
+        fresh = [entry for entry in entries if entry.row_id not in self._known]
+        self._known.update(entry.row_id for entry in fresh)
+        if fresh:
+            self._games[name] = [*self._games.get(name, []), *fresh]
+            self._flat = None
+        while len(self) > self.capacity and len(self._games) > 1:
+            del self._games[next(iter(self._games))]
+        return len(fresh)
+
+    def _rows(self) -> list[_Entry]:
+        if self._flat is None:
+            self._flat = [entry for entries in self._games.values() for entry in entries]
+        return self._flat
+
+    def sample(self, step: int, count: int, seed: int) -> list[ReplayRow]:
+        """The rows of a gradient step, none twice.
+
+        Step after step goes through a permutation of all rows in equal parts, then through another one (an epoch each),
+        so that as long as the buffer stays the same no row comes again before all have come.
+
+        Args:
+            step: gradient steps done before this one.
+            count: the most rows.
+            seed: another seed gives another order.
+
+        Raises:
+            UserError: the buffer is empty, or a picture cannot be read or has another size.
+        """
+        rows = self._rows()
+        if not rows:
+            raise UserError("the replay buffer is empty", "play games in which the expert answers")
+        parts = -(-len(rows) // count)
+        epoch, part = divmod(step, parts)
+        order = np.random.default_rng([seed, epoch, len(rows)]).permutation(len(rows))
+        drawn = [rows[int(index)] for index in np.array_split(order, parts)[part]]
+        return [ReplayRow(row.row_id, self._picture(row), row.prompt, row.task, row.answers) for row in drawn]
+
+    def _picture(self, entry: _Entry) -> Picture:
+        if entry.folder is None:
+            return blank_picture(self.picture_size)
+        picture: Picture = read_pictures(entry.folder, [entry.step])[0]
+        if picture.shape != (self.picture_size, self.picture_size, 3):
+            raise UserError(
+                f"game '{entry.folder}' has pictures of {picture.shape[0]}×{picture.shape[1]}, "
+                f"not of {self.picture_size}×{self.picture_size}",
+                "train with the picture size the games were played with",
+            )
+        return picture
+
+
+class BCReplayBuffer(ReplayBuffer):
+    """Labelled steps, to be imitated."""
+
+    def _entries(self, game: RoundGame) -> list[_Entry]:
+        entries = []
+        for step in game.steps:
+            if step.expert_action is None:
+                continue
+            row_id, prompt = game.step_id(step.step), step.prompt
+            if step.expert_thought:
+                thought = (thought_completion(step.expert_thought),)
+                entries.append(_Entry(f"{row_id}/thought", prompt, game.result.task, thought, game.folder, step.step))
+                prompt = after_thought(prompt, step.expert_thought)
+            entries.append(
+                _Entry(row_id, prompt, game.result.task, (completion(step.expert_action),), game.folder, step.step)
+            )
+        return entries
+
+
+class DPOReplayBuffer(ReplayBuffer):
+    """Labelled steps at which the agent chose otherwise than the expert: pairs of a better and a worse answer."""
+
+    def _entries(self, game: RoundGame) -> list[_Entry]:
+        entries = []
+        for step in game.steps:
+            if step.expert_action is None:
+                continue
+            row_id, prompt = game.step_id(step.step), step.prompt
+            thoughts = (thought_completion(step.expert_thought), thought_completion(step.agent_thought))
+            if step.expert_thought and step.agent_thought and thoughts[0] != thoughts[1]:
+                entries.append(_Entry(f"{row_id}/thought", prompt, game.result.task, thoughts, game.folder, step.step))
+            answers = (completion(step.expert_action), completion(step.agent_action))
+            # An agent that said nothing teaches nothing: there is no answer to prefer another one to.
+            if answers[0] == answers[1] or not answers[1].strip():
+                continue
+            if step.agent_thought:  # both actions are judged after what the agent really thought
+                prompt = after_thought(prompt, step.agent_thought)
+            entries.append(_Entry(row_id, prompt, game.result.task, answers, game.folder, step.step))
+        return entries
+
+    def add_pairs(self, rows: Sequence[ReplayRow], name: str = CORRECTIONS) -> int:
+        """Take in pairs that come from elsewhere, as one game; their pictures are blank. Returns how many were new."""
+        entries = [_Entry(row.row_id, row.prompt, row.task, row.answers, None, 0) for row in rows]
+        return self._add(name, entries)
+
+
+def pairs_from_corrections(pairs: Iterable[PreferencePair], picture_size: int) -> list[ReplayRow]:
+    """Annotators' corrections of a language planner as preference pairs; they have no picture, so it is blank.
+
+    Args:
+        pairs: what was corrected, of :func:`hitl_ops.samples.preference_pairs.read_preference_pairs`.
+        picture_size: pixels a side of the blank picture.
+
+    Returns:
+        A row for each pair whose answers still differ once their end mark is taken off; each id once.
+    """
+    rows: dict[str, ReplayRow] = {}
+    for pair in pairs:
+        winner, loser = (completion(text.replace(END_OF_ACTION, " ")) for text in (pair.chosen, pair.rejected))
+        if one_line(winner) and one_line(loser) and winner != loser:
+            row_id = f"{CORRECTIONS}/{pair.pair_id}"
+            row = ReplayRow(row_id, blank_picture(picture_size), pair.prompt, pair.task_type, (winner, loser))
+            rows.setdefault(row_id, row)
+    return list(rows.values())
+
+
+def blank_picture(size: int) -> Picture:
+    """A black picture, uint8 [size, size, 3], where nobody saw anything."""
+    return np.zeros((size, size, 3), dtype=np.uint8)

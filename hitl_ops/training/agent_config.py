@@ -1,0 +1,83 @@
+"""How a vision-language agent learns from its games: by imitation, then by preference."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from hitl_ops.contracts.config import StrictConfig
+from hitl_ops.training.train_config import OptimizationConfig
+
+AgentPhase = Literal["bc", "dpo"]
+
+_Memory = Annotated[float, Field(ge=0, lt=1)]
+_WITHOUT_EFFECT_ON_WEIGHTS = frozenset({"keep_last"})
+
+
+class AgentTrainConfig(StrictConfig):
+    """One phase: behaviour cloning of the expert's answers, or DPO with the better answers' likelihood mixed in."""
+
+    phase: AgentPhase = Field(default="bc", description="bc: imitate the expert; dpo: prefer its answer to one's own")
+    batch_size: int = Field(default=8, ge=1, description="rows that go through the model at once")
+    accumulation: int = Field(default=4, ge=1, description="batches to one gradient step")
+    gradient_steps: int = Field(default=5, ge=1, description="gradient steps after each game")
+    optimizer: Literal["adamw", "muon"] = Field(
+        default="adamw",
+        description="muon: Muon for the layers' matrices and AdamW for the rest; for agents from random weights",
+    )
+    learning_rate: float = Field(default=1e-4, gt=0, description="after the warm-up")
+    warmup: int = Field(default=10, ge=0, description="gradient steps over which the learning rate rises linearly")
+    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's decay of matrices; vectors are not decayed")
+    betas: tuple[_Memory, _Memory] = Field(
+        default=(0.9, 0.999), description="AdamW's memory of the gradient and of the squared gradient"
+    )
+    max_grad_norm: float = Field(default=1.0, ge=0, description="gradients are scaled down to this norm; 0: never")
+    dpo_beta: float = Field(default=0.1, gt=0, description="dpo: how dear it is to leave the reference")
+    nll_weight: float = Field(
+        default=0.5, ge=0, description="dpo: what the better answer's negative log-likelihood per token counts"
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=0.5, description="dpo: how probable it is that the worse answer was the better one"
+    )
+    seed: int = Field(default=0, ge=0, description="of the rows drawn")
+    keep_last: int = Field(default=2, ge=1, description="checkpoints kept on disk")
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows a gradient step is taken over."""
+        return self.batch_size * self.accumulation
+
+    @property
+    def optimization(self) -> OptimizationConfig:
+        """The optimizer's figures; the rate stays constant after the warm-up, for nobody knows how many games come."""
+        return OptimizationConfig(
+            optimizer=self.optimizer,
+            learning_rate=self.learning_rate,
+            warmup_steps=self.warmup,
+            schedule="constant",
+            weight_decay=self.weight_decay,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            max_grad_norm=self.max_grad_norm,
+        )
+
+    def decisive(self) -> dict[str, Any]:
+        """The fields that can change the weights, as plain flat data."""
+        return {key: v for key, v in self.model_dump(mode="json").items() if key not in _WITHOUT_EFFECT_ON_WEIGHTS}
+
+    def fingerprint(self) -> str:
+        """Hash over every field that can change the weights."""
+        return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()
+
+
+PAPER_BC = AgentTrainConfig(phase="bc", batch_size=128, accumulation=4)
+PAPER_DPO = AgentTrainConfig(phase="dpo", batch_size=4, accumulation=4)
+"""Batches and accumulation of EMAC+; the log of its replication mixes in the likelihood with a weight of 0.5: a first
+loss of 2.4771 beside rewards of 0 and an NLL of 3.5679 is ln 2 + 0.5 × 3.5679."""
+
+SMALL_BC = AgentTrainConfig(phase="bc", batch_size=8, accumulation=4)
+SMALL_DPO = AgentTrainConfig(phase="dpo", batch_size=1, accumulation=4)
+"""The same on a small scale."""

@@ -1,0 +1,247 @@
+"""Gradient steps of a vision-language agent between its games: imitation first, preference after.
+
+A step's loss is the mean over all its rows, whatever share of them goes through the model at once, so that batch size
+and accumulation are a matter of memory alone. The network is the one that answers: no dropout. Nothing in a step is
+left to chance but the rows, which whoever gives them draws by the number of the step; a training that was cut off
+therefore goes on to the bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.publish import sweep_temporaries
+from hitl_ops.training.agent_config import AgentTrainConfig
+from hitl_ops.training.agent_reference import References, StartWeights, encode_pair, pair_logprobs
+from hitl_ops.training.agent_rows import AgentRow, BCRow, DPORow, Draw
+from hitl_ops.training.checkpoint import Identity, LoopState, list_checkpoints, load_checkpoint, save_checkpoint
+from hitl_ops.training.dpo import dpo_loss
+from hitl_ops.training.optimization import build_optimizer, learning_rate_at
+from hitl_ops.training.tracking import NullTracker, Tracker
+from hitl_ops.training.train_log import TrainLog
+
+if TYPE_CHECKING:
+    from hitl_ops.models.vision_agent import VisionAgent
+
+START_FILE = "start.safetensors"
+REFERENCES_FILE = "references.json"
+CHECKPOINTS = "checkpoints"
+LOG_FILE = "train_log.jsonl"
+
+
+class AgentStep(BaseModel):
+    """What a gradient step came to; a line of the log."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: int = Field(description="gradient steps of the phase, this one included")
+    loss: float = Field(description="what was minimised, before the step")
+    NLL: float = Field(description="negative log-likelihood of the expert's answers, nats per token")
+    W_reward: float | None = Field(default=None, description="dpo: mean pay of the better answers")
+    L_reward: float | None = Field(default=None, description="dpo: mean pay of the worse answers")
+    margin: float | None = Field(default=None, description="dpo: W_reward less L_reward")
+    accuracy: float = Field(
+        description="dpo: share of pairs whose better answer is paid more; bc: share of tokens that were the likeliest"
+    )
+    learning_rate: float
+    grad_norm: float = Field(description="before it was scaled down")
+    rows: int = Field(description="rows of the step")
+    seconds: float = Field(description="time the step took")
+
+
+class AgentTrainer:
+    """One phase of an agent's training; goes on from the newest checkpoint in its folder.
+
+    Attributes:
+        config: how.
+        resumed_step: gradient steps that were done when it was opened.
+
+    Args:
+        agent: as the phase begins, also where a phase goes on; its weights are changed in place.
+        config: how.
+        folder: of this phase alone; gets ``start.safetensors``, ``checkpoints/`` and ``train_log.jsonl``.
+        tracker: told figures.
+
+    Raises:
+        UserError: the folder holds a phase of another agent or configuration, or something in it is damaged.
+        CannotWrite: it cannot be written.
+    """
+
+    def __init__(
+        self, agent: VisionAgent, config: AgentTrainConfig, folder: Path, tracker: Tracker | None = None
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep_temporaries(folder)
+        self.config = config
+        self._agent, self._folder, self._tracker = agent, folder, tracker or NullTracker()
+        start = StartWeights(folder / START_FILE, agent.model)
+        self._optimizer = build_optimizer(agent.model, config.optimization)
+        # At this point the agent is the one the phase begins with; its name covers what does not train, too.
+        decisive = {**config.decisive(), "start": agent.policy_id, "dtype": agent.config.dtype}
+        self._identity = Identity.of(decisive, start.digest, 1)
+        checkpoints = folder / CHECKPOINTS
+        found = load_checkpoint(checkpoints, agent.model, self._optimizer, self._identity)
+        self._state = found or LoopState()
+        known = list_checkpoints(checkpoints)[-1] / REFERENCES_FILE if found else None
+        self._references = References(start, known)
+        self.resumed_step = self._state.step
+        self._log = TrainLog(folder / LOG_FILE, self.resumed_step)
+
+    @property
+    def step(self) -> int:
+        """Gradient steps done in this phase."""
+        return self._state.step
+
+    def steps(self, draw: Draw, count: int | None = None) -> list[AgentStep]:
+        """Do gradient steps.
+
+        Args:
+            draw: gives a step's rows.
+            count: how many steps; by default ``config.gradient_steps``.
+
+        Raises:
+            UserError: there are no rows, or the loss became infinite.
+            ValueError: the rows are of the other phase.
+        """
+        done = []
+        for _ in range(self.config.gradient_steps if count is None else count):
+            done.append(self._step(draw(self.step, self.config.rows_per_step, self.config.seed)))
+            line = done[-1].model_dump(exclude_none=True)
+            self._log.write(line)
+            self._tracker.log_metrics({k: float(v) for k, v in line.items() if k != "step"}, self.step)
+        return done
+
+    def with_references(self, rows: Sequence[DPORow]) -> list[DPORow]:
+        """Rows with what the agent found of their answers as the phase began; computed once for each pair.
+
+        Steps do it by themselves for pairs they meet for the first time.
+        """
+        return self._references.of(self._agent, rows)
+
+    def checkpoint(self) -> Path:
+        """Publish where the training stands.
+
+        Raises:
+            CannotWrite: the disk is full.
+        """
+        self._log.sync()
+        return save_checkpoint(
+            self._folder / CHECKPOINTS,
+            self._agent.model,
+            self._optimizer,
+            self._identity,
+            self._state,
+            keep_last=self.config.keep_last,
+            beside=lambda folder: self._references.write(folder / REFERENCES_FILE),
+        )
+
+    def close(self) -> None:
+        """Close the log."""
+        self._log.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _step(self, rows: Sequence[AgentRow]) -> AgentStep:
+        began = time.perf_counter()
+        if not rows:
+            raise _nothing_to_learn()
+        rate = learning_rate_at(self.step, 0, self.config.optimization)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.zero_grad(set_to_none=True)
+        figures = self._pairs(rows) if self.config.phase == "dpo" else self._answers(rows)
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm or math.inf))
+        if not math.isfinite(norm) or not math.isfinite(figures["loss"]):
+            raise UserError(f"the loss became {figures['loss']} at step {self.step + 1}", "lower learning_rate")
+        self._optimizer.step()
+        seconds = time.perf_counter() - began
+        self._state = self._state.model_copy(
+            update={
+                "step": self.step + 1,
+                "samples": self._state.samples + len(rows),
+                "seconds": self._state.seconds + seconds,
+                "train_loss": figures["loss"],
+            }
+        )
+        return AgentStep(
+            step=self.step, learning_rate=rate, grad_norm=norm, rows=len(rows), seconds=round(seconds, 4), **figures
+        )
+
+    def _answers(self, rows: Sequence[AgentRow]) -> dict[str, float]:
+        """Gradients of behaviour cloning."""
+        answers = [row for row in rows if isinstance(row, BCRow)]
+        if len(answers) != len(rows):
+            raise ValueError("behaviour cloning wants BCRows")
+        weights = torch.tensor([row.weight for row in answers])
+        encoded = [self._agent.encode(row.prompt, row.answer, row.task) for row in answers]
+        tokens = torch.tensor([len(row.completion) for row in encoded])
+        denominator = float((weights * tokens).sum())
+        if not denominator:
+            raise _nothing_to_learn()
+        loss = hits = 0.0
+        for start in range(0, len(answers), self.config.batch_size):
+            batch = slice(start, start + self.config.batch_size)
+            scores = self._agent.logprobs(encoded[batch], np.stack([row.picture for row in answers[batch]]))
+            part = -(scores.sums * weights[batch].to(scores.sums)).sum() / denominator
+            part.backward()
+            loss += part.item()
+            hits += scores.hits.sum().item()
+        return {"loss": loss, "NLL": loss, "accuracy": hits / int(tokens.sum())}
+
+    def _pairs(self, rows: Sequence[AgentRow]) -> dict[str, float]:
+        """Gradients of DPO with the better answers' likelihood mixed in."""
+        config = self.config
+        pairs = [row for row in rows if isinstance(row, DPORow)]
+        if len(pairs) != len(rows):
+            raise ValueError("DPO wants DPORows")
+        pairs = self.with_references(pairs)
+        references = torch.tensor([[pair.reference_winner, pair.reference_loser] for pair in pairs])
+        encoded = [encode_pair(self._agent, pair) for pair in pairs]
+        tokens = sum(len(winner.completion) for winner, _ in encoded)
+        totals = torch.zeros(5, dtype=torch.float64)
+        for start in range(0, len(pairs), config.batch_size):
+            batch = slice(start, start + config.batch_size)
+            sums = pair_logprobs(self._agent, pairs[batch], encoded[batch])
+            chosen, rejected = sums.unbind(1)
+            known_chosen, known_rejected = references[batch].to(sums).unbind(1)
+            terms = dpo_loss(chosen, rejected, known_chosen, known_rejected, config.dpo_beta, config.label_smoothing)
+            # The batch's share in the step's loss: the step's pairs and tokens divide it, not the batch's.
+            nll = -chosen.sum() / tokens
+            part = terms.losses.sum() / len(pairs) + config.nll_weight * nll
+            part.backward()
+            paid = [terms.chosen_rewards, terms.rejected_rewards, terms.hits]
+            means = [figure.sum() / len(pairs) for figure in paid]
+            totals += torch.stack([part.detach(), nll.detach(), *means]).double().cpu()
+        loss, nll_total, winner, loser, accuracy = totals.tolist()
+        return {
+            "loss": loss,
+            "NLL": nll_total,
+            "W_reward": winner,
+            "L_reward": loser,
+            "margin": winner - loser,
+            "accuracy": accuracy,
+        }
+
+
+def _nothing_to_learn() -> UserError:
+    return UserError("there is nothing to learn from", "play games in which the expert answers")
+
+
+__all__ = ["AgentStep", "AgentTrainer", "BCRow", "DPORow"]

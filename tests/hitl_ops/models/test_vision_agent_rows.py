@@ -1,0 +1,166 @@
+"""A prompt that stands once with two answers behind it says what two rows with a prompt each say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from hitl_ops.models.vision_agent import VisionAgent
+from hitl_ops.models.vision_agent_rows import EncodedRow, RowScores, SharedPrompt, _picked, lay_out
+from hitl_ops.training.agent_rows import DPORow
+from tests.support.taught_agents import made_up_pairs, small_agent
+
+CLOSE: dict[str, float] = {"atol": 1e-5, "rtol": 1e-5}
+
+
+def gradients(agent: VisionAgent) -> dict[str, torch.Tensor]:
+    found = {name: p.grad.clone() for name, p in agent.trainable_parameters().items() if p.grad is not None}
+    agent.model.zero_grad()
+    return found
+
+
+def differently(sums: torch.Tensor) -> torch.Tensor:
+    """A loss to which every answer counts something else."""
+    return (torch.arange(1, sums.numel() + 1) * sums.flatten()).sum()
+
+
+def scored(agent: VisionAgent, rows: list[DPORow], *which: int) -> RowScores:
+    """Of some answers of every row, all at once."""
+    encoded = [agent.encode(row.prompt, row.answers[k], row.task) for row in rows for k in which]
+    return agent.logprobs(encoded, np.stack([row.picture for row in rows for _ in which]))
+
+
+@pytest.mark.parametrize("trainable", [("projection",), ("vision", "qformer", "projection", "language")])
+def test_both_answers_and_their_gradients_are_those_of_rows_of_their_own(
+    trainable: tuple[str, ...],
+) -> None:
+    agent, rows = small_agent(trainable=trainable), made_up_pairs(5)
+    assert len({len(agent.encode(row.prompt, row.winner, row.task).prompt) for row in rows}) > 1  # there is padding
+    packed = scored(agent, rows, 0, 1)
+    differently(packed.sums).backward()
+    ours = gradients(agent)
+
+    apart = [scored(agent, rows, k) for k in (0, 1)]
+    sums = torch.stack([found.sums for found in apart], dim=1)
+    differently(sums).backward()
+    theirs = gradients(agent)
+
+    assert (packed.sums[::2] - packed.sums[1::2]).abs().min() > 1e-3
+    assert_close(packed.sums, sums.flatten(), **CLOSE)
+    assert torch.equal(packed.tokens, torch.stack([found.tokens for found in apart], dim=1).flatten())
+    assert torch.equal(packed.hits, torch.stack([found.hits for found in apart], dim=1).flatten())
+    assert ours.keys() == theirs.keys() and ours
+    largest = max(float(gradient.abs().max()) for gradient in theirs.values())
+    for name, gradient in theirs.items():
+        # Beside the gradient's own size, for it is summed over hundreds of tokens; but those that are zero in truth, as
+        # of keys' biases, are only noise.
+        size = max(float(gradient.abs().max()), 1e-3 * largest)
+        assert_close(ours[name] / size, gradient / size, msg=lambda text, name=name: f"{name}: {text}", **CLOSE)
+    if trainable == ("projection",):
+        assert set(ours) == {"language_projection.weight", "language_projection.bias"}
+
+
+def test_an_answer_does_not_see_the_other() -> None:
+    agent, (row,) = small_agent(), made_up_pairs(1)
+    other = DPORow(row.pair_id, row.picture, row.prompt, row.task, row.winner, " put book 1 in/on shelf 12")
+    with torch.no_grad():
+        one, another = (scored(agent, [r], 0, 1).sums for r in (row, other))
+    assert_close(one[0], another[0], **CLOSE)
+    assert abs(float(one[1] - another[1])) > 1e-2
+
+
+def test_bfloat16_keeps_the_sums_in_single_precision() -> None:
+    rows = made_up_pairs(2)
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        agent: VisionAgent = small_agent(dtype=dtype, trainable=("projection",))
+        sums = scored(agent, rows, 0, 1).sums
+        sums.sum().backward()
+        assert sums.dtype == torch.float32
+        assert agent.model.language_projection.weight.grad.dtype == torch.float32
+        found.append(sums.detach())
+    assert_close(found[1], found[0], atol=0.5, rtol=0.02)
+
+
+def test_padding_beside_many_answers_is_no_trouble() -> None:
+    agent, rows = small_agent(), made_up_pairs(6, turns=6)
+    longest = max(rows, key=lambda row: len(row.prompt))
+    company = [row for row in rows if row is not longest]
+    texts = [" look", " go to desk 1", " open drawer 2", " take mug 1 from bed 1"]
+    encoded = [agent.encode(row.prompt, text, row.task) for row in (longest, *company) for text in texts]
+    pictures = np.stack([row.picture for row in (longest, *company) for _ in texts])
+    scores = agent.logprobs(encoded, pictures)
+    differently(scores.sums).backward()
+    assert all(gradient.isfinite().all() for gradient in gradients(agent).values())
+    with torch.no_grad():
+        alone = [agent.logprobs([row], pictures[at : at + 1]).sums[0] for at, row in enumerate(encoded)]
+    assert_close(scores.sums.detach(), torch.stack(alone), **CLOSE)
+
+
+# --- the layout -----------------------------------------------------------------------------------------------------
+
+IDS = st.lists(st.integers(1, 50), min_size=1, max_size=6).map(tuple)
+
+
+@given(st.integers(0, 3), st.lists(st.tuples(IDS, st.lists(IDS, min_size=1, max_size=3)), min_size=1, max_size=4))
+@settings(max_examples=100, deadline=None)
+def test_every_answer_token_is_predicted_from_what_really_precedes_it(
+    pictures: int, rows: list[tuple[tuple[int, ...], list[tuple[int, ...]]]]
+) -> None:
+    layout = lay_out([SharedPrompt(0, prompt, [], answers) for prompt, answers in rows], pictures)
+    length = layout.positions.shape[1]
+    assert layout.tokens.shape[1] == length - pictures
+    assert (layout.sight is None) == all(len(answers) == 1 for _, answers in rows)
+    causal = torch.ones(length, length, dtype=torch.bool).tril().expand(len(rows), 1, length, length)
+    sight = causal if layout.sight is None else layout.sight
+    asked = iter(zip(layout.predictors.tolist(), layout.targets.tolist(), strict=True))
+    for at, (prompt, answers) in enumerate(rows):
+        for answer in answers:
+            for number, token in enumerate(answer):
+                predictor, target = next(asked)
+                assert divmod(predictor, length)[0] == at and target == token
+                seen = sight[at, 0, predictor % length].nonzero().flatten()
+                assert seen[:pictures].tolist() == list(range(pictures))
+                assert layout.tokens[at, seen[pictures:] - pictures].tolist() == [*prompt, *answer[:number]]
+                assert layout.positions[at, seen].tolist() == list(range(pictures + len(prompt) + number))
+    assert next(asked, None) is None
+    assert layout.counts == [len(answer) for _, answers in rows for answer in answers]
+    assert sight.any(-1).all()  # a token that saw nothing would be no number
+
+
+def test_empty_prompts_and_answers_are_refused() -> None:
+    for prompt, answer in (((), (1,)), ((1,), ())):
+        with pytest.raises(ValueError, match="no tokens"):
+            lay_out([SharedPrompt(0, prompt, [0], [answer])], 0)
+    agent, (row,) = small_agent(), made_up_pairs(1)
+    encoded = agent.encode(row.prompt, row.winner, row.task)
+    with pytest.raises(ValueError, match="no tokens"):
+        agent.logprobs([EncodedRow(encoded.prompt, (), encoded.task)], row.picture[None])
+    bare = agent.logprobs([EncodedRow((), encoded.completion[:1], encoded.task)], row.picture[None])
+    assert bare.sums.isfinite().all() and bare.tokens.tolist() == [1]  # the picture stands before it
+
+
+@pytest.fixture
+def four_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_gradients_of_a_place_read_often_do_not_depend_on_the_threads() -> None:
+    places = torch.tensor([7, *range(10)] * 36)
+    table, weights = torch.randn(40, 512, requires_grad=True), torch.randn(len(places), 512)
+    found = set()
+    for _ in range(100):
+        (gradient,) = torch.autograd.grad(_picked(table, places), table, weights)
+        found.add(gradient.numpy().tobytes())
+    assert len(found) == 1
+    assert torch.equal(_picked(table, places), table[places])
