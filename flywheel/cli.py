@@ -31,6 +31,7 @@ from flywheel.episodes import episodes
 from flywheel.estimate_advantage import estimate_advantage
 from flywheel.evaluate import evaluate
 from flywheel.forget import forget
+from flywheel.games import games
 from flywheel.iterate import iterate
 from flywheel.label_advantage import label_advantage
 from flywheel.lineage import lineage
@@ -96,6 +97,7 @@ app.command()(clips)
 app.command()(compare)
 app.command("compare-scripted")(compare_scripted)
 app.command("rank-clips")(rank_clips)
+app.command()(games)
 app.command()(collect)
 app.command()(iterate)
 app.command()(annotate)
