@@ -79,6 +79,7 @@ def opened_instance(store: Store) -> Iterator[dg.DagsterInstance]:
     """
     import dagster as dg
 
+    from hitl_assets.dagger_iterations import open_first_dagger_iteration
     from hitl_assets.planner_iterations import open_first_iteration
     from hitl_assets.planner_versions import report_versions
     from hitl_assets.preference_iterations import open_first_preference_iteration
@@ -96,6 +97,7 @@ def opened_instance(store: Store) -> Iterator[dg.DagsterInstance]:
         open_first_iteration(instance)
         open_first_station_iteration(instance)
         open_first_preference_iteration(instance)
+        open_first_dagger_iteration(instance)
         # Runs compare what they are made from with what was told before they began.
         report_versions(instance, store)
         report_station_versions(instance, store)

@@ -72,6 +72,10 @@ def demo(
     say, the arm learns by it, and clips of what it does then are compared next; beside it an arm that is paid by the
     world's own reward.
 
+    --program dagger: an agent that sees and reads plays household text games and imitates an expert that says at every
+    step what it would have done; then it learns to prefer the expert's answers to its own. Beside it one that goes on
+    imitating for as many rounds.
+
     Works through Dagster on the instance that `flywheel up` shows. A demo that was cut short goes on where it stopped.
     """
     from rich.console import Console
@@ -90,6 +94,8 @@ def demo(
         return _advantage(root, preset or "laptop", overrides, iterations, fresh)
     if world is None and program is Program.preference:
         return _preference(root, preset or "laptop", overrides, iterations, fresh)
+    if world is None and program is Program.dagger:
+        return _dagger(root, preset or "laptop", overrides, iterations, fresh)
     iterations = iterations or 0
     if world is not None:
         raise UserError("--world is for stations", "add --program station")
@@ -163,6 +169,20 @@ def _preference(root: Path | None, preset: str, overrides: list[str], iterations
     console, errors = Console(), Console(stderr=True)
     errors.print(f"[bold]preference program[/], preset {preset}, in {store.root}")
     return demo_preference(store, preset, overrides, iterations, console, errors)
+
+
+def _dagger(root: Path | None, preset: str, overrides: list[str], iterations: int | None, fresh: bool) -> int:
+    from rich.console import Console
+
+    from flywheel.demo_dagger import demo_dagger
+    from hitl_ops.contracts.store import Store
+
+    store = Store.at(root) if root else Store.from_environment()
+    if fresh:
+        _forget(store, Program.dagger, 20)
+    console, errors = Console(), Console(stderr=True)
+    errors.print(f"[bold]dagger program[/], preset {preset}, in {store.root}")
+    return demo_dagger(store, preset, overrides, iterations or 0, console, errors)
 
 
 def _forget(store: Store, program: str, iterations: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hitl_ops.contracts.errors import UserError
 
 if TYPE_CHECKING:
+    from hitl_assets.dagger_presets import DaggerPreset
     from hitl_assets.preference_presets import PreferencePreset
     from hitl_assets.station_presets import StationPreset
     from hitl_ops.contracts.store import Store
@@ -70,6 +71,13 @@ def decisive_of_preference(chosen: PreferencePreset) -> dict[str, Any]:
     from hitl_ops.training.train_config import flat
 
     return flat(chosen.model_dump(mode="json", exclude={"checks": True, "loop": {"iterations"}}))
+
+
+def decisive_of_dagger(chosen: DaggerPreset) -> dict[str, Any]:
+    """What can change a figure of the dagger program's demo, as plain flat data."""
+    from hitl_ops.training.train_config import flat
+
+    return flat(chosen.model_dump(mode="json", exclude={"checks": True, "loop": True}))
 
 
 def decisive_of_station(chosen: StationPreset) -> dict[str, Any]:

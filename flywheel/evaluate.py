@@ -20,13 +20,16 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="NAME=FOLDER...",
-            help="Policies by name, each with its rollout's folder; for robots with the policy's own.",
+            help="Policies by name, each with its rollout's folder; for robots and agents with the policy's own.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the evaluation.")],
     episodes: Annotated[
         list[Path],
-        typer.Option(help="Episode file every policy should have played; gaps count as failures. Repeatable."),
+        typer.Option(
+            help="Episode file every policy should have played; gaps count as failures. For --program dagger a file "
+            "of games to play. Repeatable."
+        ),
     ] = [],  # noqa: B006  # Typer makes a new list for every call
     preset: PresetOption = "laptop",
     config: ConfigOption = None,
@@ -37,9 +40,15 @@ def evaluate(
 
     --program station: policies for robots play the same simulated episodes first.
 
+    --program dagger: agents play the same text games first, those of the preset's test split or of --episodes.
+
     The policy named `teacher` is the one the others are compared with; `--set reference=NAME` takes another.
     """
-    check_program("evaluate", program, Program.planner, Program.station)
+    check_program("evaluate", program, Program.planner, Program.station, Program.dagger)
+    if program is Program.dagger:
+        from flywheel.evaluate_dagger import evaluate_dagger
+
+        return evaluate_dagger(_folders(policies), out, episodes, preset, config, overrides)
     if program is Program.station:
         return _evaluate_robots(policies, out, preset, config, overrides)
     from flywheel.configuration import resolve_config, sections

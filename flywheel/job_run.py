@@ -51,6 +51,11 @@ def preference_scale(preset: str, overrides: Sequence[str]) -> Scale:
     return Scale("preference", "preference_preset", {"name": preset, "overrides": list(overrides)})
 
 
+def dagger_scale(preset: str, overrides: Sequence[str]) -> Scale:
+    """A scale of the dagger program."""
+    return Scale("dagger", "dagger_preset", {"name": preset, "overrides": list(overrides)})
+
+
 def run_job(
     job: str,
     partition: str,

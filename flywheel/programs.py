@@ -15,6 +15,7 @@ class Program(enum.StrEnum):
     station = "station"
     advantage = "advantage"
     preference = "preference"
+    dagger = "dagger"
 
 
 ProgramOption = Annotated[Program, typer.Option(help="Which loop is meant.")]

@@ -29,6 +29,7 @@ def promote(
     What served until now becomes `previous`, to which `flywheel rollback` goes back.
     """
     from flywheel.configuration import resolve_config, sections
+    from hitl_assets.dagger_presets import DAGGER_PRESETS
     from hitl_assets.preference_presets import PREFERENCE_PRESETS
     from hitl_assets.station_presets import STATION_PRESETS
     from hitl_ops.contracts.errors import UserError
@@ -43,6 +44,7 @@ def promote(
     gates: dict[str, dict[str, GateConfig]] = {
         Program.station: {name: scale.gate for name, scale in STATION_PRESETS.items()},
         Program.preference: {name: scale.gate for name, scale in PREFERENCE_PRESETS.items()},
+        Program.dagger: {name: scale.gate for name, scale in DAGGER_PRESETS.items()},
     }
     config = resolve_config(
         GateConfig,

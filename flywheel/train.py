@@ -53,6 +53,26 @@ def train(
         str | None,
         typer.Option(help="For --program preference: folder of a learned reward, or `true` for the world's own."),
     ] = None,
+    phase: Annotated[
+        str | None, typer.Option(help="For --program dagger: bc imitates the expert, dpo prefers its answers.")
+    ] = None,
+    games: Annotated[
+        Path | None, typer.Option(help="For --program dagger: file of games; by default the preset's are made.")
+    ] = None,
+    skip_games: Annotated[
+        int, typer.Option(min=0, help="For --program dagger: games of the file that come last, not first.")
+    ] = 0,
+    replay: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=FOLDER",
+            help="For --program dagger: an earlier phase whose games are learned from again. Repeatable.",
+        ),
+    ] = [],  # noqa: B006  # Typer makes a new list for every call
+    pairs: Annotated[
+        list[Path],
+        typer.Option(help="For --program dagger, --phase dpo: a file of annotators' corrections. Repeatable."),
+    ] = [],  # noqa: B006  # Typer makes a new list for every call
 ) -> None:
     """Fine-tune a planner on samples, with an adapter or in full; or train a robot's policy (--program station).
 
@@ -61,10 +81,32 @@ def train(
 
     --program preference: the arm's policy, by PPO on a reward learned with `flywheel train-reward`.
 
+    --program dagger: an agent in household text games, one phase of rounds: --phase bc plays and imitates an expert,
+    --phase dpo starts from the agent of such a phase (--base) and prefers the expert's answers to its own.
+
     The same command run again goes on from the last checkpoint, or says that the training has come to its end.
     """
     from hitl_ops.contracts.errors import UserError
 
+    if program is Program.dagger:
+        from flywheel.train_dagger import DaggerTraining, train_dagger
+
+        if samples is not None or overlay or reward is not None or max_steps is not None or processes > 1 or merge:
+            raise UserError(
+                "--program dagger learns from games",
+                "leave --samples, --overlay, --reward, --max-steps, --processes and --merge out",
+            )
+        start = None if base is None else Path(base).expanduser()
+        return train_dagger(
+            DaggerTraining(
+                *(phase, out, start, games, skip_games, replay, pairs, preset, config, overrides),
+                *(track, experiment or program, _tags(tag)),
+            )
+        )
+    if phase is not None or games is not None or skip_games or replay or pairs:
+        raise UserError(
+            "--phase, --games, --skip-games, --replay and --pairs are for agents in games", "add --program dagger"
+        )
     if program is Program.preference:
         from flywheel.train_reach import ReachTraining, train_reach
 

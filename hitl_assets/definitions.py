@@ -9,6 +9,8 @@ import dagster as dg
 
 from hitl_assets.advantage_checks import ADVANTAGE_CHECKS
 from hitl_assets.advantage_jobs import ADVANTAGE_ASSETS, advantage_iteration_0
+from hitl_assets.dagger_checks import DAGGER_CHECKS
+from hitl_assets.dagger_jobs import DAGGER_ASSETS, dagger_iteration
 from hitl_assets.planner_checks import PLANNER_CHECKS
 from hitl_assets.planner_jobs import PLANNER_ASSETS, planner_collection, planner_iteration_0, planner_refinement
 from hitl_assets.planner_learning_checks import LEARNING_CHECKS
@@ -21,6 +23,7 @@ from hitl_assets.preference_jobs import (
 )
 from hitl_assets.preset_choice import (
     AdvantagePresetChoice,
+    DaggerPresetChoice,
     PreferencePresetChoice,
     PresetChoice,
     StationPresetChoice,
@@ -33,6 +36,7 @@ from resources.store import StoreResource
 from resources.tracker import TrackerResource
 from sensors.annotation import finished_annotation
 from sensors.collection import finished_collection
+from sensors.dagger import next_dagger_iteration
 from sensors.label_changes import label_changes
 from sensors.opening import next_iteration
 from sensors.preference import new_preferences, next_preference_iteration, preference_changes
@@ -53,27 +57,31 @@ def build_defs(
         loggers: where runs may write their log besides Dagster's own, by name.
     """
     return dg.Definitions(
-        assets=[*PLANNER_ASSETS, *STATION_ASSETS, *ADVANTAGE_ASSETS, *PREFERENCE_ASSETS],
+        assets=[*PLANNER_ASSETS, *STATION_ASSETS, *ADVANTAGE_ASSETS, *PREFERENCE_ASSETS, *DAGGER_ASSETS],
         asset_checks=[
             *(*PLANNER_CHECKS, *SESSION_CHECKS, *LEARNING_CHECKS),
             *(*STATION_CHECKS, *ADVANTAGE_CHECKS, *PREFERENCE_CHECKS),
+            *DAGGER_CHECKS,
         ],
         jobs=[
             *(planner_iteration_0, planner_collection, planner_refinement),
             *(station_iteration_0, station_refinement, station_control),
             advantage_iteration_0,
             *(preference_clips, preference_learning),
+            dagger_iteration,
         ],
         sensors=[
             *(finished_collection, finished_annotation, next_iteration, label_changes),
             *(finished_epoch, next_station_iteration, station_changes),
             *(new_preferences, next_preference_iteration, preference_changes),
+            next_dagger_iteration,
         ],
         resources={
             "preset": PresetChoice.from_environment(),
             "station_preset": StationPresetChoice.from_environment(),
             "advantage_preset": AdvantagePresetChoice.from_environment(),
             "preference_preset": PreferencePresetChoice.from_environment(),
+            "dagger_preset": DaggerPresetChoice.from_environment(),
             "store": StoreResource(),
             "launcher": LocalLauncher(),
             "tracker": TrackerResource(),

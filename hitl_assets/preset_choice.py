@@ -13,6 +13,7 @@ from hitl_assets.advantage_presets import (
     AdvantagePresetName,
     chosen_advantage_preset,
 )
+from hitl_assets.dagger_presets import DAGGER_PRESETS, DaggerPreset, DaggerPresetName, chosen_dagger_preset
 from hitl_assets.mistakes import mistakes_named
 from hitl_assets.preference_presets import (
     PREFERENCE_PRESETS,
@@ -183,6 +184,41 @@ class PreferencePresetChoice(dg.ConfigurableResource):
         """
         with mistakes_named():
             return chosen_preference_preset(self.name, self.overrides)
+
+
+class DaggerPresetChoice(dg.ConfigurableResource):
+    """The same for the dagger program; in the launchpad it is called ``dagger_preset``."""
+
+    name: DaggerPresetName = Field(
+        default="laptop",
+        description="laptop: 2 cores, no GPU, minutes; paper: InstructBLIP-Vicuna-7B in ALFWorld; tiny_ci: seconds",
+    )
+    overrides: list[str] = Field(
+        default=[], description="`section.key=value` laid over the preset; an unknown key is an error"
+    )
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """What a run works at that is told nothing.
+
+        ``FLYWHEEL_DAGGER_PRESET`` names the preset, ``FLYWHEEL_DAGGER_OVERRIDES`` what is to be laid over it,
+        ``section.key=value`` between blanks.
+
+        Raises:
+            UserError: a variable holds something else.
+        """
+        name = _one_of("FLYWHEEL_DAGGER_PRESET", tuple(DAGGER_PRESETS), "laptop")
+        overrides = _laid_over("FLYWHEEL_DAGGER_OVERRIDES", lambda values: chosen_dagger_preset(name, values))
+        return cls(name=name, overrides=overrides)
+
+    def resolve(self) -> DaggerPreset:
+        """The configuration.
+
+        Raises:
+            dagster.Failure: an override is malformed, or its key or value is not accepted.
+        """
+        with mistakes_named():
+            return chosen_dagger_preset(self.name, self.overrides)
 
 
 def _laid_over(variable: str, check: Callable[[list[str]], object], first: Sequence[str] = ()) -> list[str]:

@@ -80,7 +80,8 @@ def test_only_what_needs_the_accelerator_waits_for_it() -> None:
     controls = {"station_control_policy", "station_control_demonstrations_policy"}
     advantage = {"advantage_estimator", "estimated_dataset", "awbc_policy"}
     preference = {"reach_policy", "reach_control"}
-    waiting = {"planner_adapter", "station_policy", *controls, *advantage, *preference}
+    dagger = {"expert_rounds", "preference_rounds", "bc_control", "dagger_evaluation"}
+    waiting = {"planner_adapter", "station_policy", *controls, *advantage, *preference, *dagger}
     assert {name for name, held in pools.items() if "gpu" in (held or ())} == waiting
 
 
