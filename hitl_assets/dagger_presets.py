@@ -194,6 +194,7 @@ class DaggerPreset(StrictConfig):
 _LAPTOP = DaggerPreset(
     household=HouseholdTextConfig(rooms=1, max_steps=30),
     games=TextGamesConfig(train=400, val=40, test=80),
+    corpus_games=200,
     agent=LAPTOP_AGENT.replace(history_turns=14, max_tokens=2048, dtype="bfloat16"),
     bc=AgentRoundsConfig(
         rounds=6,
