@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.contracts.text_game import TextExpert, TextWorldName
+from hitl_ops.contracts.text_game import TextExpert, TextWorld, TextWorldName
 from hitl_ops.experts.text_llm import LLMTextConfig
 from hitl_ops.rollouts.text_rounds import Players
 
@@ -50,8 +50,10 @@ def make_players(config: TextPlayersConfig, folder: Path) -> Players:
     """
     from hitl_ops.worlds.text_worlds import make_text_world
 
-    def world(name: str) -> Any:
-        return make_text_world(name, dict(config.worlds).get(name))  # type: ignore[call-overload]
+    worlds: dict[str, dict[str, Any]] = dict(config.worlds.items())
+
+    def world(name: str) -> TextWorld:
+        return make_text_world(name, worlds.get(name))
 
     if config.expert != "llm":
         return Players(world, lambda name: _scripted(config, name))

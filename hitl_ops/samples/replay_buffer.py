@@ -6,6 +6,7 @@ from (seed, step) and the buffer's content alone, so a training that was cut off
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,10 +16,10 @@ from numpy.typing import NDArray
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.preference_pair import PreferencePair
+from hitl_ops.contracts.sample import END_OF_ACTION
 from hitl_ops.records.round_games import RoundGame, read_pictures, read_round_game
 from hitl_ops.rollouts.text_history import after_thought, completion, one_line, thought_completion
 
-END_OF_ACTION = "<end_act>"
 CORRECTIONS = "corrections"
 
 Picture = NDArray[np.uint8]
@@ -56,7 +57,7 @@ class _Entry:
 
 
 @dataclass(eq=False)
-class ReplayBuffer:
+class ReplayBuffer(ABC):
     """Rows by game, oldest game first.
 
     Args:
@@ -101,8 +102,9 @@ class ReplayBuffer:
         head = f"{source}/" if source else ""
         return self._add(name, [replace(entry, row_id=head + entry.row_id) for entry in self._entries(read)])
 
+    @abstractmethod
     def _entries(self, game: RoundGame) -> list[_Entry]:
-        raise NotImplementedError
+        """A game's rows."""
 
     def _add(self, name: str, entries: list[_Entry]) -> int:
         fresh = [entry for entry in entries if entry.row_id not in self._known]

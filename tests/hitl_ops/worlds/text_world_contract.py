@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from contextlib import closing
 
@@ -41,7 +42,7 @@ def replay(world: TextWorld, game: TextGame, commands: Sequence[str]) -> list[Te
     return [world.begin(game), *(world.step(command) for command in commands)]
 
 
-class TextWorldContract:
+class TextWorldContract(ABC):
     """Subclasses say how a world is made, which games it plays and what its facts are."""
 
     walks = 3
@@ -50,20 +51,21 @@ class TextWorldContract:
     changing: frozenset[str] = frozenset({"go", "take", "put", "open", "close"})
     """Verbs that always change the facts when they are admissible."""
 
+    @abstractmethod
     def make_world(self, max_steps: int = 50) -> TextWorld:
-        raise NotImplementedError
+        """The world, with a step limit."""
 
+    @abstractmethod
     def games(self) -> Sequence[TextGame]:
         """A few games, of different families."""
-        raise NotImplementedError
 
+    @abstractmethod
     def snapshot(self, world: TextWorld) -> Hashable:
         """Everything that is true now; equal where nothing has changed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check_truth(self, world: TextWorld, game: TextGame, turn: TextTurn) -> None:
         """Assert that the words of a turn agree with the facts, and that ``won`` does."""
-        raise NotImplementedError
 
     # --- the contract ---------------------------------------------------------------------------------------
 
