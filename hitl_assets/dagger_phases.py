@@ -15,7 +15,7 @@ from hitl_assets import showing
 from hitl_assets.dagger_iterations import DAGGER_LOOP, PROGRAM, DaggerPaths
 from hitl_assets.dagger_presets import DaggerPreset
 from hitl_assets.launched_training import LOG_FILE, Lesson, run_page
-from hitl_assets.provenance import folder_hash, manifest_hash
+from hitl_assets.provenance import folder_hash, manifest_hash, policy_hash
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.store import IterationPaths, Store, iteration_key
 from resources.tracker import TrackerResource
@@ -30,23 +30,30 @@ ROUND_SOURCES = (
     "worlds/text_commands.py",
     "worlds/text_tasks.py",
     "worlds/text_worlds.py",
+    "worlds/household",
     "worlds/household_text",
     "worlds/alfworld",
     "experts",
     "models/text_game_tokenizer.py",
+    "models/token_trie.py",
     "models/vision_agent.py",
     "models/vision_agent_base.py",
     "models/vision_agent_rows.py",
     "models/vision_agent_walks.py",
+    "records/round_games.py",
+    "rollouts/beta_schedule.py",
     "rollouts/text_history.py",
+    "rollouts/text_players.py",
     "rollouts/text_rounds.py",
     "rollouts/text_corpus.py",
     "samples/replay_buffer.py",
     "training/agent_phase.py",
     "training/agent_reference.py",
     "training/agent_rounds.py",
+    "training/agent_rows.py",
     "training/agent_training.py",
     "training/dpo.py",
+    "training/optimization.py",
 )
 """The code that decides what rounds give."""
 
@@ -238,9 +245,8 @@ def policy_metadata(folder: Path, card: PolicyCard, **more: Any) -> dg.Materiali
     """
     from hitl_ops.models.planner_lm import CARD_FILE, MERGED_FOLDER
 
-    weights = sorted((folder / MERGED_FOLDER).glob("*.safetensors"))
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(manifest_hash([*weights, folder / CARD_FILE], relative_to=folder)),
+        data_version=dg.DataVersion(policy_hash(folder, folder / MERGED_FOLDER, folder / CARD_FILE)),
         metadata={
             "policy": card.policy_id,
             "parent": card.parent,

@@ -101,11 +101,10 @@ def preference_pairs(
     progress: dg.ResourceParam[ProgressListener],
 ) -> dg.MaterializeResult[Any]:
     """Read the games, and write down what they taught."""
-    from hitl_ops.records.round_games import list_round_games
     from hitl_ops.samples.preference_pairs import read_preference_pairs
     from hitl_ops.samples.round_rows import CARD_FILE, PAIRS_FILE, PLOT_FILE, correction_rows, phase_rows, write_pairs
     from hitl_ops.training.agent_phase import read_corrections
-    from hitl_ops.training.agent_rounds import GAMES
+    from hitl_ops.training.agent_rounds import GAMES, replayed_games
     from hitl_ops.training.agent_rounds_log import read_rounds_summary
 
     told = progress.of_step(context)
@@ -114,11 +113,7 @@ def preference_pairs(
         iteration = store.iteration(PROGRAM, context.partition_key)
         phase = DaggerPaths(iteration).dpo
         summary, corrections = read_rounds_summary(phase), read_corrections(phase)
-        earlier = [
-            (name, game)
-            for name, folder in dpo_replay(chosen, store.open(), iteration).items()
-            for game in list_round_games(folder / GAMES)
-        ]
+        earlier = replayed_games(dpo_replay(chosen, store.open(), iteration))
         rows = phase_rows("dpo", phase / GAMES, replay=earlier)
         files = correction_files(chosen, store.open()) if corrections.used else []
         found = [pair for file in files for pair in read_preference_pairs(file)]
@@ -215,9 +210,8 @@ def bc_control(
     progress: dg.ResourceParam[ProgressListener],
 ) -> dg.MaterializeResult[Any]:
     """Play and imitate on, or go on with it."""
-    from hitl_ops.records.round_games import list_round_games
     from hitl_ops.samples.round_rows import phase_rows
-    from hitl_ops.training.agent_rounds import GAMES
+    from hitl_ops.training.agent_rounds import GAMES, replayed_games
     from hitl_ops.training.publish_agent_policy import publish_agent_policy
 
     with mistakes_named():
@@ -239,11 +233,10 @@ def bc_control(
         summary = launch_training(
             context, lesson, store.open(), iteration, launcher, tracker, progress.of_step(context)
         )
-        earlier = [(name, game) for name, folder in replay.items() for game in list_round_games(folder / GAMES)]
         publish_agent_policy(
             paths.control_rounds,
             paths.control,
-            phase_rows("bc", paths.control_rounds / GAMES, replay=earlier),
+            phase_rows("bc", paths.control_rounds / GAMES, replay=replayed_games(replay)),
             program=PROGRAM,
             iteration=iteration.iteration,
             parent=start[1],

@@ -31,7 +31,7 @@ from hitl_assets.planner_iterations import (
 from hitl_assets.planner_sessions import human_gold_samples
 from hitl_assets.preset_choice import PresetChoice
 from hitl_assets.presets import PlannerPreset
-from hitl_assets.provenance import TRAINING_SOURCES, code_version, manifest_hash
+from hitl_assets.provenance import TRAINING_SOURCES, code_version, policy_hash
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.store import IterationPaths
 from hitl_ops.training.train_config import TrainConfig
@@ -205,9 +205,8 @@ def planner_adapter(
             progress.of_step(context),
         )
     trained = out / str(summary["trained"])
-    weights = sorted(trained.glob("*.safetensors"))
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(manifest_hash(weights, relative_to=out)),
+        data_version=dg.DataVersion(policy_hash(out, trained)),
         metadata={
             **run_page(tracker, summary),
             **numbers(summary, "train_loss", "validation_loss", "best_validation_loss"),
@@ -279,9 +278,8 @@ def planner_policy(
         card, merged = policy.card, policy.merged
         lineage, page = _lineage(store, card.policy_id, folder)
         told(1, 1, card.policy_id)
-    weights = sorted((folder / MERGED_FOLDER).glob("*.safetensors"))
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(manifest_hash([*weights, folder / CARD_FILE], relative_to=folder)),
+        data_version=dg.DataVersion(policy_hash(folder, folder / MERGED_FOLDER, folder / CARD_FILE)),
         metadata={
             "policy": card.policy_id,
             "parent": card.parent,

@@ -26,7 +26,7 @@ from hitl_assets.preference_iterations import (
 )
 from hitl_assets.preference_learning import reward_model
 from hitl_assets.preset_choice import PreferencePresetChoice
-from hitl_assets.provenance import code_version, folder_hash, manifest_hash
+from hitl_assets.provenance import code_version, folder_hash, policy_hash
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.policy_card import PolicyCard
 from hitl_ops.contracts.store import IterationPaths, Store, iteration_key
@@ -106,9 +106,8 @@ def _result(
 ) -> dg.MaterializeResult[Any]:
     from hitl_ops.models.planner_lm import CARD_FILE, MERGED_FOLDER
 
-    weights = sorted((own.policy / MERGED_FOLDER).glob("*.safetensors"))
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(manifest_hash([*weights, own.policy / CARD_FILE], relative_to=own.policy)),
+        data_version=dg.DataVersion(policy_hash(own.policy, own.policy / MERGED_FOLDER, own.policy / CARD_FILE)),
         metadata={
             "policy": card.policy_id,
             "parent": card.parent,

@@ -57,6 +57,17 @@ def manifest_hash(files: Iterable[Path], *, relative_to: Path) -> str:
     return digest.hexdigest()
 
 
+def policy_hash(policy: Path, weights: Path, *beside: Path) -> str:
+    """Hash of a policy: its weights' files, without pickle, and what belongs to them.
+
+    Args:
+        policy: its folder.
+        weights: the folder of its weights, in it.
+        beside: further files in it, such as its card.
+    """
+    return manifest_hash([*weights.glob("*.safetensors"), *beside], relative_to=policy)
+
+
 def folder_hash(folder: Path) -> str:
     """Hash over names and contents of the files of a folder that has no folders in it, such as a model's weights."""
     return manifest_hash(folder.iterdir(), relative_to=folder)

@@ -20,7 +20,7 @@ from hitl_assets import showing
 from hitl_assets.launched_training import LOG_FILE, launch_training, numbers, run_page
 from hitl_assets.mistakes import mistakes_named
 from hitl_assets.preset_choice import StationPresetChoice
-from hitl_assets.provenance import EXAMINATION_SOURCES, code_version, manifest_hash
+from hitl_assets.provenance import EXAMINATION_SOURCES, code_version, manifest_hash, policy_hash
 from hitl_assets.station_data import (
     RECORDING_SOURCES,
     dataset_config,
@@ -176,9 +176,8 @@ def _train(
             progress.of_step(context),
         )
         card = published(own.policy, dataset, own, "")
-    weights = sorted((own.policy / WEIGHTS_FOLDER).glob("*.safetensors"))
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(manifest_hash(weights, relative_to=own.policy)),
+        data_version=dg.DataVersion(policy_hash(own.policy, own.policy / WEIGHTS_FOLDER)),
         metadata={
             "policy": card.policy_id,
             **run_page(tracker, summary),

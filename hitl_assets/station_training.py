@@ -18,7 +18,7 @@ from hitl_assets import showing
 from hitl_assets.launched_training import LOG_FILE, Lesson, launch_training, numbers, run_page
 from hitl_assets.mistakes import mistakes_named
 from hitl_assets.preset_choice import StationPresetChoice
-from hitl_assets.provenance import code_version, manifest_hash
+from hitl_assets.provenance import code_version, policy_hash
 from hitl_assets.station_data import SUMMARY_FILE, dataset_folder, station_dataset
 from hitl_assets.station_iterations import (
     GROUP,
@@ -154,10 +154,9 @@ def station_policy(
         )
         card = published(iteration.policy, dataset_folder(iteration), iteration, lessons.parent)
         export_state(store.open(), chosen)
-    weights = sorted((iteration.policy / WEIGHTS_FOLDER).glob("*.safetensors"))
     return dg.MaterializeResult(
         data_version=dg.DataVersion(
-            manifest_hash([*weights, iteration.policy / CARD_FILE], relative_to=iteration.policy)
+            policy_hash(iteration.policy, iteration.policy / WEIGHTS_FOLDER, iteration.policy / CARD_FILE)
         ),
         metadata={
             "policy": card.policy_id,

@@ -12,12 +12,11 @@ from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.contracts.publish import publish_json, sweep_temporaries
 from hitl_ops.contracts.text_game import TextGame
-from hitl_ops.records.round_games import list_round_games
 from hitl_ops.rollouts.text_rounds import Collector
 from hitl_ops.samples.preference_pairs import read_preference_pairs
 from hitl_ops.samples.replay_buffer import ReplayRow, pairs_from_corrections
 from hitl_ops.training.agent_phase_config import AgentPhaseConfig
-from hitl_ops.training.agent_rounds import GAMES, OtherSamples, train_rounds
+from hitl_ops.training.agent_rounds import OtherSamples, replayed_games, train_rounds
 from hitl_ops.training.agent_rounds_log import RoundsSummary
 from hitl_ops.training.tracking import Tracker
 
@@ -80,7 +79,7 @@ def train_agent_phase(
             progress(0, 1, "a new agent")
             new_agent(config, games).save(start)
     others = OtherSamples(
-        games=tuple((name, game) for name, phase in (replay or {}).items() for game in list_round_games(phase / GAMES)),
+        games=replayed_games(replay or {}),
         pairs=_corrections(start, pairs, out) if pairs else (),
     )
     summary = train_rounds(config.rounds, start, games, collector, out, progress, tracker, others=others)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +57,15 @@ class OtherSamples:
 
     games: tuple[tuple[str, Path], ...] = ()
     pairs: tuple[ReplayRow, ...] = ()
+
+
+def replayed_games(phases: Mapping[str, Path]) -> tuple[tuple[str, Path], ...]:
+    """The games of earlier phases, as :class:`OtherSamples` has them.
+
+    Args:
+        phases: name → the phase's folder, the oldest first.
+    """
+    return tuple((name, game) for name, phase in phases.items() for game in list_round_games(phase / GAMES))
 
 
 class _PhaseFacts(BaseModel):
