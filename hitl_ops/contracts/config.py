@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -50,6 +51,23 @@ def parse_config(model: type[ConfigT], data: dict[str, Any], *, source: str) -> 
             remedy = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(sorted(known))}"
             raise UserError(f"{source}: unknown config key '{key}'", remedy) from None
         raise UserError(f"{source}: config key '{key}' is invalid", f"{first['msg']}, got {first['input']!r}") from None
+
+
+def as_config(model: type[ConfigT], config: StrictConfig | Mapping[str, Any] | None, *, source: str) -> ConfigT:
+    """A configuration, out of it or of settings of one; what is not named is as ``model`` has it.
+
+    Args:
+        model: the configuration class.
+        config: one of it, another one of the same fields, or settings by name.
+        source: where it came from, named in the error.
+
+    Raises:
+        UserError: a setting is unknown or wrong.
+    """
+    if isinstance(config, model):
+        return config
+    settings = config.model_dump() if isinstance(config, StrictConfig) else dict(config or {})
+    return parse_config(model, settings, source=source)
 
 
 def _known_keys(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:

@@ -19,6 +19,8 @@ NOTHING_HAPPENS = "Nothing happens."
 
 TextWorldName = Literal["household", "alfworld"]
 TextSplit = Literal["train", "val", "test"]
+SPLITS: tuple[TextSplit, ...] = get_args(TextSplit)
+"""In this order they are in the seeds of generated games."""
 
 TextFamily = Literal[
     "pick_and_place_simple",

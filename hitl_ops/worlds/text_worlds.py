@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from hitl_ops.contracts.config import StrictConfig, parse_config
+from hitl_ops.contracts.config import StrictConfig, as_config
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.text_game import TextWorld, TextWorldName
 from hitl_ops.worlds.household_text.config import HouseholdTextConfig
@@ -25,19 +25,10 @@ def make_text_world(name: str, config: StrictConfig | Mapping[str, Any] | None =
         UserError: there is no such world, a setting is unknown or wrong, or a package the world needs is missing.
     """
     if name == "household":
-        settings = _as(HouseholdTextConfig, name, config)
+        settings = as_config(HouseholdTextConfig, config, source=f"settings of world '{name}'")
         return HouseholdTextWorld(settings.max_steps, settings.renderer)
     if name == "alfworld":
         from hitl_ops.worlds.alfworld import make_alfworld  # its engine is an extra
 
         return make_alfworld(config)
     raise UserError(f"there is no text world '{name}'", f"there are {', '.join(TEXT_WORLDS)}")
-
-
-def _as(
-    model: type[HouseholdTextConfig], name: str, config: StrictConfig | Mapping[str, Any] | None
-) -> HouseholdTextConfig:
-    if isinstance(config, model):
-        return config
-    settings = config.model_dump() if isinstance(config, StrictConfig) else dict(config or {})
-    return parse_config(model, settings, source=f"settings of world '{name}'")

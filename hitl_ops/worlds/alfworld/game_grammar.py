@@ -94,11 +94,6 @@ class GameGrammar:
         shared = _TASK.sub(rf"\g<1>{_UNKNOWN}\g<3>", game.grammar) if len(found) == 1 else game.grammar
         self._productions, self.actions = _parse(shared)
 
-    @property
-    def task(self) -> str:
-        """The task's sentence, with a full stop."""
-        return f"{self._task}."
-
     def intro(self, scene: Scene) -> str:
         """The opening of the game."""
         return self.derive((_Nonterminal("intro"),), scene, {}).replace(_UNKNOWN, self._task)

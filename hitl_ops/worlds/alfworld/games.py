@@ -15,18 +15,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.publish import TEMPORARY_MARK
-from hitl_ops.contracts.text_game import FAMILIES, TextGame, TextSplit
+from hitl_ops.contracts.text_game import FAMILIES, SPLITS, TextGame, TextSplit
 from hitl_ops.worlds.alfworld.config import GAMES_FOLDER, AlfworldConfig
 from hitl_ops.worlds.alfworld.engine import GAME_FILE, TASK_FILE, read_game_file, task_sentence
 from hitl_ops.worlds.alfworld.game_generator import GENERATED, publish_game
+from hitl_ops.worlds.text_game_lists import MOST_GAMES, check_asked
 
 Origin = Literal["official", "generated"]
 SPLIT_FOLDERS: dict[TextSplit, str] = {"train": "train", "val": "valid_seen", "test": "valid_unseen"}
 """The official names of our splits; the papers' 134 games are the unseen ones."""
 GENERATED_NOTE = "Generated games: scores on them are not comparable with those of the papers."
-
-_SPLITS: tuple[TextSplit, ...] = ("train", "val", "test")
-_MOST_GAMES = 100_000
 
 
 class AlfworldSetup(BaseModel):
@@ -85,8 +83,7 @@ def alfworld_games(split: TextSplit, count: int, seed: int, config: AlfworldConf
     Raises:
         UserError: there are fewer official games, a number is out of range, or generating needs the extra.
     """
-    if seed < 0 or not 0 <= count <= _MOST_GAMES:
-        raise UserError(f"{count} games of seed {seed}", f"give a seed from 0 on and 0 to {_MOST_GAMES} games")
+    check_asked(count, seed)
     if has_official_games(config.games_root, split):
         return official_games(split, count, seed, config)
     return generated_games(split, count, seed, config)
@@ -144,7 +141,7 @@ def generated_games(split: TextSplit, count: int, seed: int, config: AlfworldCon
     games = []
     try:
         for index in range(count):
-            number = (seed * _MOST_GAMES + index) * len(_SPLITS) + _SPLITS.index(split)
+            number = (seed * MOST_GAMES + index) * len(SPLITS) + SPLITS.index(split)
             family = config.families[index % len(config.families)]
             folder = publish_game(root / GAMES_FOLDER / SPLIT_FOLDERS[split], family, number, engine)
             games.append(_text_game(root, folder, split, task_sentence(read_game_file(folder)), "generated"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hitl_ops.contracts.config import StrictConfig, parse_config
+from hitl_ops.contracts.config import StrictConfig, as_config
 from hitl_ops.contracts.text_game import NOTHING_HAPPENS, TextGame, TextTurn
 from hitl_ops.worlds.alfworld.config import AlfworldConfig
 from hitl_ops.worlds.alfworld.engine import AlfredEngine, EngineTurn, Fact, read_game_file
@@ -143,10 +143,7 @@ def make_alfworld(config: StrictConfig | Mapping[str, Any] | None = None) -> Alf
     Raises:
         UserError: a setting is unknown or wrong, or the extra is not installed.
     """
-    if isinstance(config, AlfworldConfig):
-        return AlfworldWorld(config)
-    settings = config.model_dump() if isinstance(config, StrictConfig) else dict(config or {})
-    return AlfworldWorld(parse_config(AlfworldConfig, settings, source="settings of world 'alfworld'"))
+    return AlfworldWorld(as_config(AlfworldConfig, config, source="settings of world 'alfworld'"))
 
 
 def _make_engine(config: AlfworldConfig) -> AlfredEngine:

@@ -12,7 +12,7 @@ from numpy.random import Generator
 
 from hitl_ops.contracts.episode import Episode
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.contracts.text_game import TextFamily, TextGame, TextSplit
+from hitl_ops.contracts.text_game import SPLITS, TextFamily, TextGame, TextSplit
 from hitl_ops.worlds.household.catalog import OBJECTS, ObjectKind, kind_of
 from hitl_ops.worlds.household.episode_generator import HOMES
 from hitl_ops.worlds.household.kinematic_scene import load_scene
@@ -22,18 +22,17 @@ from hitl_ops.worlds.household_text.config import HouseholdTextConfig
 from hitl_ops.worlds.household_text.play import COOLABLE, HEATABLE, LIGHTS, is_place, treatments_of
 from hitl_ops.worlds.household_text.setup import HouseholdGoal, HouseholdSetup
 from hitl_ops.worlds.household_text.solution import solve
+from hitl_ops.worlds.text_game_lists import MOST_GAMES, check_asked
 from hitl_ops.worlds.text_tasks import WORDINGS, TextTask
 
-_SPLITS: tuple[TextSplit, ...] = ("train", "val", "test")
 _ATTEMPTS = 60
-_MOST_GAMES = 100_000
 _USUAL = 0.75
 """Share of things that are in a room where one looks for them first."""
 
 
 def game_seed(split: TextSplit, index: int, attempt: int, seed: int) -> int:
     """The seed of one candidate; no two splits share one, nor do two candidates: modulo three it is the split."""
-    return ((seed * _MOST_GAMES + index) * _ATTEMPTS + attempt) * len(_SPLITS) + _SPLITS.index(split)
+    return ((seed * MOST_GAMES + index) * _ATTEMPTS + attempt) * len(SPLITS) + SPLITS.index(split)
 
 
 def generate_games(split: TextSplit, count: int, seed: int, config: HouseholdTextConfig) -> list[TextGame]:
@@ -50,8 +49,7 @@ def generate_games(split: TextSplit, count: int, seed: int, config: HouseholdTex
     Raises:
         UserError: the seed or the count is out of range, or no solvable game was found (a step limit too small).
     """
-    if seed < 0 or not 0 <= count <= _MOST_GAMES:
-        raise UserError(f"{count} games of seed {seed}", f"give a seed from 0 on and 0 to {_MOST_GAMES} games")
+    check_asked(count, seed)
     return [_generate_game(split, index, seed, config) for index in range(count)]
 
 

@@ -120,10 +120,9 @@ class HomePlay:
                     for light in self.lights_here()
                 )
             )
-        needed = 2 if self.goal.family == "pick_two_obj_and_place" else 1
         return any(
             kind_of(place) == self.goal.place
-            and sum(self.is_ready(name) for name in self.state.contents[place]) >= needed
+            and sum(self.is_ready(name) for name in self.state.contents[place]) >= self.goal.task.count
             for place in self.places.values()
         )
 
