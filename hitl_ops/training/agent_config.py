@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from hitl_ops.contracts.config import StrictConfig
+from hitl_ops.records.round_games import RoundPhase
 from hitl_ops.training.train_config import OptimizationConfig
-
-AgentPhase = Literal["bc", "dpo"]
 
 _Memory = Annotated[float, Field(ge=0, lt=1)]
 _WITHOUT_EFFECT_ON_WEIGHTS = frozenset({"keep_last"})
@@ -20,7 +17,7 @@ _WITHOUT_EFFECT_ON_WEIGHTS = frozenset({"keep_last"})
 class AgentTrainConfig(StrictConfig):
     """One phase: behaviour cloning of the expert's answers, or DPO with the better answers' likelihood mixed in."""
 
-    phase: AgentPhase = Field(default="bc", description="bc: imitate the expert; dpo: prefer its answer to one's own")
+    phase: RoundPhase = Field(default="bc", description="bc: imitate the expert; dpo: prefer its answer to one's own")
     batch_size: int = Field(default=8, ge=1, description="rows that go through the model at once")
     accumulation: int = Field(default=4, ge=1, description="batches to one gradient step")
     gradient_steps: int = Field(default=5, ge=1, description="gradient steps after each game")
@@ -67,10 +64,6 @@ class AgentTrainConfig(StrictConfig):
     def decisive(self) -> dict[str, Any]:
         """The fields that can change the weights, as plain flat data."""
         return {key: v for key, v in self.model_dump(mode="json").items() if key not in _WITHOUT_EFFECT_ON_WEIGHTS}
-
-    def fingerprint(self) -> str:
-        """Hash over every field that can change the weights."""
-        return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()
 
 
 PAPER_BC = AgentTrainConfig(phase="bc", batch_size=128, accumulation=4)

@@ -6,7 +6,6 @@ random states made from (seed, leg), so that weights, optimizer and the leg's nu
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ from hitl_ops.models.reward_model import Float32, RewardEnsemble, load_reward
 from hitl_ops.training.checkpoint import Identity, LoopState, load_checkpoint, save_checkpoint
 from hitl_ops.training.ppo_config import PPOConfig
 from hitl_ops.training.tracking import NullTracker, Tracker
-from hitl_ops.training.train_log import TrainLog
+from hitl_ops.training.train_log import TrainLog, read_log
 from hitl_ops.worlds.reach.config import ReachConfig
 from hitl_ops.worlds.reach.vector_environment import ReachVecEnv, StepReward
 
@@ -290,7 +289,7 @@ def _run(
     with publishing(out / WEIGHTS_FOLDER) as temporary:
         temporary.mkdir()
         write_reach_policy(trainer.policy, ReachPolicyFacts(config=config.policy, world=world), temporary)
-    noted = _last_line(out / LOG_FILE)
+    noted = (read_log(out / LOG_FILE) or [{}])[-1]
     summary = PPOSummary(
         steps=state.step * config.rollout_size,
         rollouts=state.step,
@@ -333,9 +332,3 @@ def _episodes(trainer: PPO) -> dict[str, float | None]:
         "true_return": float(np.mean([one["r"] for one in ended])) if ended else None,
         "success": float(np.mean(list(reached))) if reached else None,
     }
-
-
-def _last_line(path: Path) -> dict[str, Any]:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    found: dict[str, Any] = json.loads(lines[-1]) if lines else {}
-    return found

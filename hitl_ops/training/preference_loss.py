@@ -5,9 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LEFT, RIGHT, TIE = 1.0, 0.0, 0.5
-"""How far the left clip is the better one."""
-
 
 def left_wins(left: Tensor, right: Tensor, *, noise: float = 0.0, clip: float = 50.0) -> Tensor:
     """How probable it is that somebody says the left clip is the better one.
@@ -47,5 +44,5 @@ def preference_loss(left: Tensor, right: Tensor, said: Tensor, *, noise: float =
         return torch.nn.functional.binary_cross_entropy_with_logits(
             difference, said.expand_as(difference), reduction="none"
         )
-    chance = noise / 2 + (1 - noise) * torch.sigmoid(difference)
+    chance = left_wins(left, right, noise=noise, clip=clip)
     return -(said * torch.log(chance) + (1 - said) * torch.log1p(-chance))
