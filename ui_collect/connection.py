@@ -93,10 +93,14 @@ class Connection:
             self._closing = (code, reason)
             self._filled.set()
 
+    def gone(self) -> None:
+        """The client has closed, or its line broke: what still waits can reach nobody."""
+        self._closing = self._closing or (1006, "")
+        self._writer.cancel()
+
     async def closed(self) -> None:
         """Wait until everything is sent and the connection is closed, or the client has gone, or time is up."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._writer), _CLOSE_WITHIN_S)
+        await asyncio.wait([self._writer], timeout=_CLOSE_WITHIN_S)
         self._writer.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await self._writer

@@ -151,7 +151,11 @@ class _Served:
         """The next valid message; None when the connection is over."""
         while True:
             received = await self._websocket.receive()
-            if received["type"] != "websocket.receive" or not self.connection.open:
+            if received["type"] != "websocket.receive":
+                # Said after a close of our own too; by then everything has been sent.
+                self.connection.gone()
+                return None
+            if not self.connection.open:
                 return None
             self.messages += 1
             if not self._bucket.take():

@@ -17,7 +17,7 @@ from hitl_ops.labels.rows import Label
 from hitl_ops.worlds.household.episode_generator import generate_candidate
 from tests.support.annotate_server import AnnotateServer, annotate_server
 from tests.support.mistaken_plays import collect_mistaken_plays
-from tests.support.page_visitor import Visitor
+from tests.support.page_visitor import Visitor, routed
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -340,7 +340,7 @@ def test_a_reload_loses_nothing(server: AnnotateServer, browser: Browser, pictur
     page.keyboard.type("son")
 
     # The line is down while it is saved, and still when the page is loaded anew.
-    page.route("**/api/annotate/labels", lambda route: route.abort())
+    routed(page, "**/api/annotate/labels", lambda route: route.abort())
     visitor.press("Enter")
     expect(page.locator(".band")).to_contain_text("The connection is lost.")
     expect(page.locator(".chip.saved")).to_have_text("1 not sent yet")
@@ -360,6 +360,23 @@ def test_a_reload_loses_nothing(server: AnnotateServer, browser: Browser, pictur
     visitor.press("Control+z")
     eventually(lambda: marks_in(server, play, name)[-1].value["verdict"], lambda verdict: verdict == "withdrawn")
     visitor.complaints[:] = [said for said in visitor.complaints if "ERR_FAILED" not in said]
+    visitor.close()
+
+
+def test_a_correction_that_was_cancelled_does_not_come_back(
+    server: AnnotateServer, browser: Browser, pictures: Path
+) -> None:
+    visitor = annotator(browser, 1280, pictures, server, "Cancelling Cas")
+    page = visitor.page
+    open_play(visitor, 0)
+    visitor.press("e")
+    page.keyboard.type("wait")
+    visitor.press("Escape", "Escape")
+    expect(page.get_by_role("form", name="Correction")).to_have_count(0)
+    page.reload()
+    wait_for_picture(visitor)
+    expect(page.get_by_role("slider", name="Moment of the play")).to_be_focused()
+    expect(page.get_by_role("form", name="Correction")).to_have_count(0)
     visitor.close()
 
 
@@ -387,7 +404,7 @@ def test_a_server_killed_between_click_and_reply_keeps_the_click_once(
             server.kill()
             route.abort()
 
-        page.route("**/api/annotate/labels", kill, times=1)
+        routed(page, "**/api/annotate/labels", kill, times=1)
         visitor.press("e")
         page.keyboard.type("wait")
         visitor.press("Enter", "Enter")
@@ -445,7 +462,7 @@ def test_what_cannot_be_done_is_said(server: AnnotateServer, browser: Browser, p
     def away(route: Route) -> None:
         route.abort()
 
-    page.route("**/api/annotate/**", away)
+    routed(page, "**/api/annotate/**", away)
     page.get_by_text("Failed", exact=True).click()
     expect(page.locator(".band")).to_contain_text("The connection is lost.")
     visitor.look("lost")

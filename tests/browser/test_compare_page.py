@@ -20,7 +20,7 @@ from hitl_ops.labels.preferences import Preference, say_preference, standing_pre
 from tests.support.clip_sets import TASK, make_clip_set
 from tests.support.compare_server import CompareServer, clips_of, compare_server
 from tests.support.filmed_sets import number_in
-from tests.support.page_visitor import Visitor
+from tests.support.page_visitor import Visitor, routed
 from tests.support.painted_clips import shown
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.timeout(600)]
@@ -266,7 +266,7 @@ def test_a_slow_line_and_a_kill_lose_no_choice(server: CompareServer, browser: B
         time.sleep(0.4)
         route.continue_()
 
-    page.route("**/api/compare/labels", slow)
+    routed(page, "**/api/compare/labels", slow)
     order = [say(page, "ArrowLeft") for _ in range(2)]
     assert page.locator("#saved").text_content() != "Saved", "the next pair waits for no answer"
     saved(page)
@@ -279,7 +279,7 @@ def test_a_slow_line_and_a_kill_lose_no_choice(server: CompareServer, browser: B
         route.abort()
 
     prefetched(page)
-    page.route("**/api/compare/labels", killed, times=1)
+    routed(page, "**/api/compare/labels", killed, times=1)
     order.append(say(page, "ArrowRight"))
     expect(page.locator("#saved")).to_have_text("No connection: 1 kept here")
     order.append(say(page, "t"))

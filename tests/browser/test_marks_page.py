@@ -20,7 +20,7 @@ from hitl_ops.samples.progress import stored_marks
 from hitl_ops.samples.progress_rules import marks_progress
 from tests.support.filmed_sets import make_filmed_set, number_in, shown
 from tests.support.mark_server import MarkServer, mark_server
-from tests.support.page_visitor import Visitor, hears_nothing
+from tests.support.page_visitor import Visitor, hears_nothing, routed
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -171,7 +171,7 @@ def test_keys_alone_frame_by_frame_reloads_and_a_kill(server: MarkServer, browse
         server.kill()
         route.abort()
 
-    page.route("**/api/marks/labels", killed, times=1)
+    routed(page, "**/api/marks/labels", killed, times=1)
     visitor.press("Home", "Shift+ArrowRight", "1")
     expect(page.locator("#saved")).to_have_text("No connection: 1 kept here")
     visitor.press("Shift+ArrowRight", "2")

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from hitl_ops.labels.station_verdicts import station_verdicts
-from tests.support.page_visitor import Visitor, hears_nothing
+from tests.support.page_visitor import Visitor, hears_nothing, routed
 from tests.support.station_recordings import record, robot
 from tests.support.station_server import StationServer, epoch_folder, station_server
 
@@ -118,7 +118,7 @@ def test_keys_alone_reloads_and_a_kill(server: StationServer, browser: Browser, 
     page.get_by_role("button", name="Episode 3").click()
     shown(page, "e3")
     expect(page.locator("#facts")).to_contain_text("station: bad")
-    page.route("**/api/verdicts/labels", killed, times=1)
+    routed(page, "**/api/verdicts/labels", killed, times=1)
     visitor.press("g")
     expect(page.locator("#saved")).to_have_text("No connection: 1 kept here")
     visitor.look("no connection")

@@ -241,7 +241,10 @@ async def person(server: CollectServer, token: str | None = None, **keywords: An
     """
     session = token if token is not None else await asyncio.to_thread(server.join)
     address = server.url.replace("http", "ws", 1) + "/ws/collect"
-    async with connect(address, subprotocols=[SUBPROTOCOL], max_size=None, **keywords) as socket:  # type: ignore[list-item]
+    # Like a browser, they take in whatever comes. With a limit to what waits unread, `websockets` would stop reading
+    # there, and whoever leaves then would never see the server's answer to their goodbye.
+    options = {"subprotocols": [SUBPROTOCOL], "max_size": None, "max_queue": None, **keywords}
+    async with connect(address, **options) as socket:
         somebody = Person(socket)
         await somebody.say("hello", token=session, protocol=1)
         yield somebody

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -233,6 +233,32 @@ class Visitor:
         assert self.complaints == []
 
 
+_IN_FORCE = re.compile(r"\?in-force$")
+_WAIT_UNTIL_IN_FORCE = """
+async () => {
+  while ((await (await fetch("?in-force")).text()) !== "routed") await new Promise(requestAnimationFrame);
+}
+"""
+
+
+def routed(page: Page, address: str, handler: Callable[[Route], None], times: int | None = None) -> None:
+    """``page.route``, in force when it returns.
+
+    The browser tells a loaded page to have its requests looked at, and does not wait until the page has heard it. Keys
+    go before other messages, so what is asked for upon the next one would reach the server where the page is busy.
+
+    Args:
+        page: whose requests.
+        address: a pattern of addresses.
+        handler: decides what becomes of them.
+        times: how many it decides about; by default all.
+    """
+    page.route(address, handler, times=times)
+    page.route(_IN_FORCE, lambda route: route.fulfill(body="routed"))
+    page.evaluate(_WAIT_UNTIL_IN_FORCE)
+    page.unroute(_IN_FORCE)
+
+
 @contextmanager
 def hears_nothing(page: Page, address: str) -> Iterator[None]:
     """What a page asks of an address waits until the end of the block: what others do meanwhile, it cannot know."""
@@ -245,7 +271,7 @@ def hears_nothing(page: Page, address: str) -> Iterator[None]:
         else:
             waiting.append(route)
 
-    page.route(address, hold)
+    routed(page, address, hold)
     yield
     over = True
     for route in waiting:

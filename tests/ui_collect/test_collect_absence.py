@@ -89,6 +89,27 @@ def test_whoever_comes_back_in_time_goes_on_and_whoever_does_not_has_left(server
     asyncio.run(late())
 
 
+def test_whoever_leaves_with_much_unread_is_let_go_at_once(server: CollectServer) -> None:
+    token = server.join()
+
+    async def way() -> float:
+        async with person(server, token) as ann:
+            await ann.to_episode()
+            for _ in range(40):
+                await ann.say("ping", t=1)
+            await asyncio.sleep(1)
+            assert server.overview()["connections"]["now"] == 1
+            left = time.monotonic()
+        return left
+
+    left = asyncio.run(way())
+    assert time.monotonic() - left < 2, "the line closes however much of it nobody has read"
+    while server.overview()["connections"]["now"]:
+        assert time.monotonic() - left < 2, "the server keeps no place for whoever has gone"
+        time.sleep(0.05)
+    assert ended(server, token).end_reason == "aborted"
+
+
 def test_waiting_in_the_queue_is_not_idling(tmp_path_factory: pytest.TempPathFactory) -> None:
     home = tmp_path_factory.mktemp("queue") / "home"
     with collect_server(home, "--partner", "none", "--capacity", "1", settings=SHORT) as server:

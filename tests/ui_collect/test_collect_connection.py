@@ -110,6 +110,39 @@ def test_whoever_reads_nothing_at_all_is_given_up_with_bounded_memory() -> None:
     asyncio.run(scene())
 
 
+def test_nobody_waits_for_a_client_that_has_gone() -> None:
+    async def scene() -> None:
+        for reads in (True, False):
+            wire = Wire()
+            connection = Connection(wire, frames=8, behind=lambda: None)  # type: ignore[arg-type]
+            connection.send(Pong(t=1))
+            if not reads:
+                wire.reads.clear()
+            await asyncio.sleep(0.01)
+            connection.gone()
+            assert not connection.open
+            async with asyncio.timeout(1):
+                await connection.closed()
+            assert wire.closed is None, "there is nobody to say goodbye to"
+
+    asyncio.run(scene())
+
+
+def test_what_was_said_before_a_close_is_sent_though_the_line_breaks_later() -> None:
+    async def scene() -> None:
+        wire = Wire()
+        connection = Connection(wire, frames=8, behind=lambda: None)  # type: ignore[arg-type]
+        connection.send(Pong(t=1))
+        connection.close(1000, "done")
+        await asyncio.sleep(0.01)
+        connection.gone()
+        await connection.closed()
+        assert len(wire.sent) == 1
+        assert wire.closed == (1000, "done")
+
+    asyncio.run(scene())
+
+
 def request(path: str, **headers: str) -> Request:
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     return Request({"type": "http", "path": path, "headers": raw, "query_string": b"", "server": ("x", 80)})

@@ -197,7 +197,10 @@ export class Review {
       },
       cancel: () => this.closeForm(),
       considered: (action) => this.views.mark(action === null ? null : targetOf(action, this.home)),
-      changed: (changed) => keep(this.desk.keeper, this.key("draft"), changed),
+      changed: (changed) => {
+        // A field that leaves the page loses the focus and settles once more: what was saved or cancelled is no draft.
+        if (this.form !== null) keep(this.desk.keeper, this.key("draft"), changed);
+      },
     });
     this.card.showForm(this.form);
   }
