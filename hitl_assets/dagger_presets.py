@@ -18,6 +18,7 @@ from hitl_ops.evaluation.summary import EvaluationConfig
 from hitl_ops.evaluation.text_evaluation import TextEvaluationConfig, TextExaminationConfig
 from hitl_ops.experts.llm_client import LLMClientConfig
 from hitl_ops.experts.text_llm import LLMTextConfig
+from hitl_ops.experts.text_searcher import SearchOrder
 from hitl_ops.models.vision_agent_config import LAPTOP_AGENT, PAPER_AGENT, TINY_CI_AGENT, VisionAgentConfig
 from hitl_ops.rollouts.beta_schedule import BetaSchedule
 from hitl_ops.rollouts.text_game_sets import TextGamesConfig
@@ -43,6 +44,10 @@ class ExpertSection(StrictConfig):
     )
     llm: LLMTextConfig | None = Field(default=None, description="the language model, where the expert is one")
     seed: int = Field(default=0, ge=0, description="of the searcher: the order in which it looks")
+    order: SearchOrder = Field(
+        default="shuffled",
+        description="of the searcher: whether it looks into equally likely places by its seed, or as they were told",
+    )
 
 
 class ReplaySection(StrictConfig):
@@ -136,6 +141,7 @@ class DaggerPreset(StrictConfig):
             expert=self.expert.kind,
             llm=self.expert.llm,
             seed=self.expert.seed,
+            order=self.expert.order,
             worlds={self.world: self.world_config.model_dump(mode="json")},
         )
 

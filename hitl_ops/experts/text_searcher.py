@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 from hitl_ops.contracts.text_game import GameHistory, TextGame, TextTurn, TextWorld
 from hitl_ops.experts.text_beliefs import TextBeliefs, kind_of, same_kind
@@ -16,18 +17,21 @@ from hitl_ops.experts.text_priors import does, is_likely, may_be_closed
 from hitl_ops.worlds.text_commands import TextCommand, parse_command
 from hitl_ops.worlds.text_tasks import TextTask, Treatment, parse_task
 
+SearchOrder = Literal["shuffled", "told"]
+
 
 class SearcherExpert:
     """Partial information, both text worlds, all six families; implements ``contracts.text_game.TextExpert``.
 
     Args:
-        seed: decides in which order equally likely places are searched.
+        seed: decides in which order equally likely places are searched, where that is shuffled.
+        order: shuffled, or told: as the opening names them, so that a student can tell which one comes next.
     """
 
     policy_id = "text-searcher"
 
-    def __init__(self, seed: int = 0) -> None:
-        self._seed = seed
+    def __init__(self, seed: int = 0, order: SearchOrder = "shuffled") -> None:
+        self._seed, self._told = seed, order == "told"
         self._task = TextTask("", "", "")
         self._beliefs = TextBeliefs(())
         self._order: dict[str, int] = {}
@@ -43,7 +47,8 @@ class SearcherExpert:
         self._task = parse_task(turn.text)
         self._beliefs = TextBeliefs.from_opening(turn.text)
         places = list(self._beliefs.places)
-        random.Random(f"{self._seed}/{game.seed}").shuffle(places)
+        if not self._told:
+            random.Random(f"{self._seed}/{game.seed}").shuffle(places)
         self._order = {place: number for number, place in enumerate(places)}
         self._full = set()
         self._useless = set()

@@ -272,7 +272,7 @@ class VisionAgent:
             else:
                 which = list(range(len(rows)))
             seen = self.model.language_projection(features)
-            return completion_scores(self._decoder, self._head, rows, seen, which)
+            return completion_scores(self._decoder, self._head, rows, seen, which, self.config.picture_place)
 
     def choose(
         self,
@@ -362,9 +362,9 @@ class VisionAgent:
             embed = self._decoder.get_input_embeddings()
             for chunk in chunks_of([len(row) for row in ids]):
                 texts = [embed(torch.tensor(ids[at], device=self._device)) for at in chunk]
-                before = [
-                    torch.cat([seen[which[at]].to(text.dtype), text]) for at, text in zip(chunk, texts, strict=True)
-                ]
+                shown = [(seen[which[at]].to(text.dtype), text) for at, text in zip(chunk, texts, strict=True)]
+                first = self.config.picture_place == "before_prompt"
+                before = [torch.cat(pair if first else pair[::-1]) for pair in shown]
                 run_walks(self._decoder, self._head, before, [walks[at] for at in chunk])
 
     def _check_length(self, prompt: int, reply: int) -> None:

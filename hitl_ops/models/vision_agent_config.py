@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from hitl_ops.contracts.config import StrictConfig
 
 AgentPart = Literal["vision", "qformer", "projection", "language"]
+PicturePlace = Literal["before_prompt", "before_reply"]
 PARTS: tuple[AgentPart, ...] = ("vision", "qformer", "projection", "language")
 TINY = "tiny"
 
@@ -53,6 +54,11 @@ class VisionAgentConfig(StrictConfig):
     )
     tiny: TinyAgentShape = Field(default=TinyAgentShape(), description="sizes where base is tiny; else unused")
     picture: int = Field(default=64, ge=8, le=1024, description="edge of the pictures it is given, pixels")
+    picture_place: PicturePlace = Field(
+        default="before_prompt",
+        description="where the language model is shown the picture; before_prompt: as InstructBLIP was trained; "
+        "before_reply: a game's turns then begin alike, and learn from one run of its text",
+    )
     trainable: tuple[AgentPart, ...] = Field(
         default=PARTS, min_length=1, description="parts that train, and are kept; the others stay as in the base"
     )

@@ -1,7 +1,8 @@
 """How likely a language model is to complete prompts so: what training asks of an agent.
 
-Rows with the same picture, task and prompt (the two answers of a preference pair) run as one sequence: the prompt
-once, then every completion, each of which sees the prompt and itself.
+Rows that begin alike run as one sequence: what they share once, then every completion, each of which sees what comes
+before it and itself. Where pictures stand before prompts these are the two answers of a preference pair; where they
+stand before replies, all turns of a game.
 
 Imported inside functions only: it needs torch.
 """
@@ -9,13 +10,14 @@ Imported inside functions only: it needs torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, embedding
-from torch.nn.utils.rnn import pad_sequence
+
+from hitl_ops.models.vision_agent_config import PicturePlace
 
 _TOKENS_AT_ONCE = 8192
 """Sequences of one pass together are no longer than this, padding included."""
@@ -51,34 +53,44 @@ class RowScores(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class SharedPrompt:
-    """One prompt after one picture, and the completions that are asked about.
+class Branch:
+    """One completion, where it leaves the prompt that it shares with others.
 
     Attributes:
-        picture: which of the pictures.
-        prompt: token ids.
-        rows: whose completions, by their place among all rows.
-        completions: theirs.
+        row: whose completion, by its place among all rows.
+        after: how many tokens of the prompt it follows.
+        picture: which of the pictures its row has seen.
+        completion: token ids.
     """
 
+    row: int
+    after: int
     picture: int
-    prompt: tuple[int, ...]
-    rows: list[int]
-    completions: list[tuple[int, ...]]
+    completion: tuple[int, ...]
 
-    @property
-    def length(self) -> int:
-        """Tokens run, without the picture's; the last of a completion predicts nothing."""
-        return len(self.prompt) + sum(len(completion) - 1 for completion in self.completions)
+
+@dataclass(frozen=True, slots=True)
+class SharedPrompt:
+    """One prompt, and the completions that are asked about: after all of it, or after its beginning.
+
+    Attributes:
+        prompt: token ids.
+        branches: its completions.
+    """
+
+    prompt: tuple[int, ...]
+    branches: list[Branch]
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Sequences of a picture, a prompt and its completions, padded on the right.
+    """Sequences of prompts, pictures and completions, padded on the right.
 
     Attributes:
-        tokens: ids after the picture, int64 [S, T].
-        positions: place of each token in its own picture, prompt and completion, int64 [S, L]; L counts the picture.
+        tokens: ids, 0 in the place of pictures, int64 [S, L].
+        shown: place in the flattened [S * L] of each token of a picture, int64 [P].
+        pictures: which picture's, and which of its tokens, as one number: picture * queries + token, int64 [P].
+        positions: place of each token in its own picture, prompt and completion, int64 [S, L].
         sight: which tokens each token sees, bool [S, 1, L, L]; None where each sees all before it.
         predictors: place in the flattened [S * L] of what predicts a completion's token, int64 [A]; completion by
             completion, sequence by sequence.
@@ -87,6 +99,8 @@ class Layout:
     """
 
     tokens: Tensor
+    shown: Tensor
+    pictures: Tensor
     positions: Tensor
     sight: Tensor | None
     predictors: Tensor
@@ -95,7 +109,12 @@ class Layout:
 
 
 def completion_scores(
-    decoder: Any, head: Any, rows: Sequence[EncodedRow], seen: Tensor, which: Sequence[int]
+    decoder: Any,
+    head: Any,
+    rows: Sequence[EncodedRow],
+    seen: Tensor,
+    which: Sequence[int],
+    place: PicturePlace = "before_prompt",
 ) -> RowScores:
     """How likely a language model is to complete prompts so.
 
@@ -103,8 +122,9 @@ def completion_scores(
         decoder: the language model without its head.
         head: hidden states [M, H] → logits [M, V]; asked at the positions of completions alone.
         rows: prompts and completions.
-        seen: what stands before prompts, for every picture [D, queries, H].
+        seen: what the language model is shown of every picture [D, queries, H].
         which: per row, which of them.
+        place: where it is shown that.
 
     Returns:
         Of N rows; the sums with gradient unless it is switched off.
@@ -112,23 +132,23 @@ def completion_scores(
     Raises:
         ValueError: a completion has no tokens.
     """
-    sequences = _shared_prompts(rows, which)
+    sequences = shared_prompts(rows, which, place)
     sums: list[Tensor] = []
     hits: list[Tensor] = []
     order: list[int] = []
-    for chunk in chunks_of([sequence.length for sequence in sequences]):
+    queries = int(seen.shape[1])
+    for chunk in chunks_of([_length(sequence, queries, place) for sequence in sequences]):
         some = [sequences[at] for at in chunk]
-        numbers = torch.tensor([sequence.picture for sequence in some], device=seen.device)
-        more_sums, more_hits = _run(decoder, head, some, _picked(seen.flatten(1), numbers).view(-1, *seen.shape[1:]))
+        more_sums, more_hits = _run(decoder, head, lay_out(some, queries, place), seen)
         sums += more_sums
         hits += more_hits
-        order += [row for one in some for row in one.rows]
-    place = sorted(range(len(rows)), key=order.__getitem__)
+        order += [branch.row for one in some for branch in one.branches]
+    places = sorted(range(len(rows)), key=order.__getitem__)
     return RowScores(
         # Not by index_add, whose order of summation is left to chance on accelerators.
-        sums=torch.stack([sums[at] for at in place]),
+        sums=torch.stack([sums[at] for at in places]),
         tokens=torch.tensor([len(row.completion) for row in rows], device=seen.device),
-        hits=torch.stack([hits[at] for at in place]),
+        hits=torch.stack([hits[at] for at in places]),
     )
 
 
@@ -142,81 +162,165 @@ def chunks_of(lengths: Sequence[int]) -> list[list[int]]:
     return chunks
 
 
-def lay_out(sequences: Sequence[SharedPrompt], pictures: int) -> Layout:
+def shared_prompts(rows: Sequence[EncodedRow], which: Sequence[int], place: PicturePlace) -> list[SharedPrompt]:
+    """What can run as one sequence.
+
+    Where pictures come before prompts: rows of the same picture and prompt. Where they come before replies: rows of
+    which one's prompt is the beginning of the other's, as those of a game are.
+
+    Args:
+        rows: prompts and completions.
+        which: per row, its picture.
+        place: where pictures are shown.
+    """
+    found: list[SharedPrompt] = []
+    same: dict[tuple[int, tuple[int, ...]], SharedPrompt] = {}
+    for at in sorted(range(len(rows)), key=lambda at: (-len(rows[at].prompt), at)):
+        prompt, picture = rows[at].prompt, which[at]
+        one = same.get((picture, prompt))
+        if one is None and place == "before_reply":
+            one = next((other for other in found if other.prompt[: len(prompt)] == prompt), None)
+        if one is None:
+            one = SharedPrompt(prompt, [])
+            found.append(one)
+        same[picture, prompt] = one
+        one.branches.append(Branch(at, len(prompt), picture, rows[at].completion))
+    return found
+
+
+def _length(one: SharedPrompt, queries: int, place: PicturePlace) -> int:
+    """Tokens run; the last of a completion predicts nothing."""
+    shown = queries * (len(one.branches) if place == "before_reply" else 1)
+    return len(one.prompt) + shown + sum(len(branch.completion) - 1 for branch in one.branches)
+
+
+@dataclass(slots=True)
+class _Sequence:
+    """A sequence in the making, token by token.
+
+    Attributes:
+        tokens: ids, 0 for those of pictures.
+        owner: 0 for the prompt, else the number of the branch.
+        reach: how many tokens of the prompt each sees, those before it at most.
+        positions: as in :class:`Layout`.
+        shown: places and numbers of pictures' tokens.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    owner: list[int] = field(default_factory=list)
+    reach: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    shown: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, tokens: Sequence[int], owner: int, reach: int, first: int) -> None:
+        self.tokens += tokens
+        self.owner += [owner] * len(tokens)
+        self.reach += [reach] * len(tokens)
+        self.positions += range(first, first + len(tokens))
+
+    def show(self, picture: int, queries: int, owner: int, reach: int, first: int) -> None:
+        self.shown += [(len(self.tokens) + token, picture * queries + token) for token in range(queries)]
+        self.add([0] * queries, owner, reach, first)
+
+
+def lay_out(sequences: Sequence[SharedPrompt], queries: int, place: PicturePlace) -> Layout:
     """Lay prompts out, each once, with their completions side by side behind them.
 
     For a causal language model what it makes of a token depends on nothing but the tokens before it; a completion
-    therefore sees the prompt and itself, and its places are counted as if it stood there alone.
+    therefore sees its prompt, its picture and itself, and its places are counted as if it stood there alone.
 
     Args:
         sequences: prompts and completions.
-        pictures: places that the picture takes before each prompt.
+        queries: tokens of a picture.
+        place: before the prompt, which is then shown one picture alone, or before every completion.
 
     Raises:
         ValueError: a completion has no tokens, or there is nothing before it.
     """
-    if any(not pictures + len(one.prompt) or not all(one.completions) for one in sequences):
+    if any(not queries + len(one.prompt) or not all(b.completion for b in one.branches) for one in sequences):
         raise ValueError("a prompt or a completion has no tokens")
-    longest = pictures + max(one.length for one in sequences)
-    ids: list[Tensor] = []
-    branches: list[Tensor] = []
-    positions: list[Tensor] = []
+    before = queries if place == "before_prompt" else 0
+    longest = max(_length(one, queries, place) for one in sequences)
+    made = [_laid(one, queries, place) for one in sequences]
     predictors: list[int] = []
     for number, one in enumerate(sequences):
-        prompt = pictures + len(one.prompt)
-        tokens, branch, position = list(one.prompt), [0] * prompt, list(range(prompt))
-        for which, completion in enumerate(one.completions, start=1):
-            first, more = number * longest + pictures + len(tokens), len(completion) - 1
-            # The first token is predicted by the prompt's last, each other one by the one before it.
-            predictors += [number * longest + prompt - 1, *range(first, first + more)]
-            tokens += completion[:-1]
-            branch += [which] * more
-            position += range(prompt, prompt + more)
-        ids.append(torch.tensor(tokens, dtype=torch.int64))
-        branches.append(torch.tensor(branch))
-        positions.append(torch.tensor(position))
-    shared = any(len(one.completions) > 1 for one in sequences)
+        end = before + len(one.prompt)
+        for branch in one.branches:
+            # The first token is predicted by what stands before it, each other one by the one before it.
+            own = queries - before
+            end += own
+            predictors.append(number * longest + (end if own else before + branch.after) - 1)
+            more = len(branch.completion) - 1
+            predictors += range(number * longest + end, number * longest + end + more)
+            end += more
+    plain = all(len(one.branches) == 1 for one in sequences)  # then its prompt ends where its completion begins
+    owner, reach = (_padded([getattr(one, name) for one in made], longest) for name in ("owner", "reach"))
+    shown = [(number * longest + at, which) for number, one in enumerate(made) for at, which in one.shown]
     return Layout(
-        tokens=pad_sequence(ids, batch_first=True),
-        positions=pad_sequence(positions, batch_first=True),
+        tokens=_padded([one.tokens for one in made], longest),
+        shown=torch.tensor([at for at, _ in shown]),
+        pictures=torch.tensor([which for _, which in shown]),
+        positions=_padded([one.positions for one in made], longest),
         # Single completions see all before them, and nothing that is real comes after padding: plain causal attention.
-        sight=_sight(pad_sequence(branches, batch_first=True)) if shared else None,
+        sight=None if plain else _sight(owner, reach),
         predictors=torch.tensor(predictors),
-        targets=torch.tensor([token for one in sequences for ids in one.completions for token in ids]),
-        counts=[len(ids) for one in sequences for ids in one.completions],
+        targets=torch.tensor([token for one in sequences for branch in one.branches for token in branch.completion]),
+        counts=[len(branch.completion) for one in sequences for branch in one.branches],
     )
 
 
-def _sight(branches: Tensor) -> Tensor:
-    """Each token sees the prompt, which is branch 0, and its own branch as far as itself: [S, L] → bool [S, 1, L, L].
+def _laid(one: SharedPrompt, queries: int, place: PicturePlace) -> _Sequence:
+    made = _Sequence()
+    before = queries if place == "before_prompt" else 0
+    whole = before + len(one.prompt)
+    if before:
+        made.show(one.branches[0].picture, queries, 0, whole, 0)
+    made.add(one.prompt, 0, whole, before)
+    for number, branch in enumerate(one.branches, start=1):
+        first = before + branch.after
+        if not before:
+            made.show(branch.picture, queries, number, first, first)
+            first += queries
+        made.add(branch.completion[:-1], number, before + branch.after, first)
+    return made
 
-    Padding counts as branch 0 and so sees the prompt; a token that saw nothing at all would be no number.
+
+def _padded(rows: Sequence[Sequence[int]], longest: int) -> Tensor:
+    """Rows of different length, filled up with zeros: int64 [S, longest]."""
+    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], dtype=torch.int64)
+
+
+def _sight(owner: Tensor, reach: Tensor) -> Tensor:
+    """Each token sees as much of the prompt as it follows, and its own branch as far as itself.
+
+    Padding counts as the prompt's and so sees itself and the prompt; a token that saw nothing at all would be no
+    number.
+
+    Args:
+        owner: 0 for the prompt, else which branch, int64 [S, L].
+        reach: how many tokens of the prompt are seen, int64 [S, L].
+
+    Returns:
+        bool [S, 1, L, L].
     """
-    causal = torch.ones(branches.shape[1], branches.shape[1], dtype=torch.bool).tril()
-    mine = (branches[:, None, :] == 0) | (branches[:, None, :] == branches[:, :, None])
-    return (causal & mine)[:, None]
+    length = owner.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    prompt = (owner[:, None, :] == 0) & (torch.arange(length)[None, None, :] < reach[:, :, None])
+    return (causal & (prompt | (owner[:, None, :] == owner[:, :, None])))[:, None]
 
 
-def _shared_prompts(rows: Sequence[EncodedRow], which: Sequence[int]) -> list[SharedPrompt]:
-    found: dict[tuple[int, tuple[int, ...]], SharedPrompt] = {}
-    for at, (row, picture) in enumerate(zip(rows, which, strict=True)):
-        one = found.setdefault((picture, row.prompt), SharedPrompt(picture, row.prompt, [], []))
-        one.rows.append(at)
-        one.completions.append(row.completion)
-    return list(found.values())
-
-
-def _run(
-    decoder: Any, head: Any, sequences: Sequence[SharedPrompt], seen: Tensor
-) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+def _run(decoder: Any, head: Any, layout: Layout, seen: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
     """The sum of each completion's token log-probabilities, and its hits, sequence by sequence."""
     device = seen.device
-    layout = lay_out(sequences, seen.shape[1])
     text = decoder.get_input_embeddings()(layout.tokens.to(device))
+    # Everything in one table, then everything from its place there: the text's own, but where a picture is shown.
+    table = torch.cat([text.flatten(0, 1), seen.to(text.dtype).flatten(0, 1)])
+    places = torch.arange(layout.tokens.numel())
+    places[layout.shown] = layout.tokens.numel() + layout.pictures
     inputs: dict[str, Any] = {}
     if layout.sight is not None:
         inputs = {"attention_mask": layout.sight.to(device), "position_ids": layout.positions.to(device)}
-    embeds = torch.cat([seen.to(text.dtype), text], dim=1)
+    embeds = _picked(table, places.to(device)).view_as(text)
     hidden = decoder(inputs_embeds=embeds, use_cache=False, **inputs).last_hidden_state
     logits = head(_picked(hidden.flatten(0, 1), layout.predictors.to(device))).float()
     targets = layout.targets.to(device)

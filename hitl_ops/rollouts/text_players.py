@@ -11,6 +11,7 @@ from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.text_game import TextExpert, TextWorld, TextWorldName
 from hitl_ops.experts.text_llm import LLMTextConfig
+from hitl_ops.experts.text_searcher import SearchOrder
 from hitl_ops.rollouts.text_rounds import Players
 
 TextExpertName = Literal["searcher", "oracle", "handcoded", "llm"]
@@ -26,6 +27,10 @@ class TextPlayersConfig(StrictConfig):
     )
     llm: LLMTextConfig | None = Field(default=None, description="the language model, where the expert is one")
     seed: int = Field(default=0, ge=0, description="of searcher and handcoded: the order in which they look")
+    order: SearchOrder = Field(
+        default="shuffled",
+        description="of the searcher: whether it looks into equally likely places by its seed, or as they were told",
+    )
     worlds: dict[TextWorldName, dict[str, Any]] = Field(
         default_factory=dict, description="settings of worlds by name, e.g. household: {max_steps: 50}"
     )
@@ -70,7 +75,7 @@ def _scripted(config: TextPlayersConfig, world: str) -> TextExpert:
     if config.expert == "searcher":
         from hitl_ops.experts.text_searcher import SearcherExpert
 
-        return SearcherExpert(config.seed)
+        return SearcherExpert(config.seed, config.order)
     if config.expert == "handcoded":
         from hitl_ops.experts.alfworld_handcoded import HandCodedTextExpert
 

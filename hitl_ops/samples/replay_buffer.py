@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +122,7 @@ class ReplayBuffer(ABC):
             self._flat = [entry for entries in self._games.values() for entry in entries]
         return self._flat
 
-    def sample(self, step: int, count: int, seed: int) -> list[ReplayRow]:
+    def sample(self, step: int, count: int, seed: int, *, draw: Literal["rows", "games"] = "rows") -> list[ReplayRow]:
         """The rows of a gradient step, none twice.
 
         Step after step goes through a permutation of all rows in equal parts, then through another one (an epoch each),
@@ -131,6 +132,7 @@ class ReplayBuffer(ABC):
             step: gradient steps done before this one.
             count: the most rows.
             seed: another seed gives another order.
+            draw: what is permuted: rows, or games, whose rows then stay together but where a part ends.
 
         Raises:
             UserError: the buffer is empty, or a picture cannot be read or has another size.
@@ -140,8 +142,15 @@ class ReplayBuffer(ABC):
             raise UserError("the replay buffer is empty", "play games in which the expert answers")
         parts = -(-len(rows) // count)
         epoch, part = divmod(step, parts)
-        order = np.random.default_rng([seed, epoch, len(rows)]).permutation(len(rows))
-        drawn = [rows[int(index)] for index in np.array_split(order, parts)[part]]
+        chance = np.random.default_rng([seed, epoch, len(rows)])
+        if draw == "games":
+            games = list(self._games.values())
+            order = [row for game in chance.permutation(len(games)).tolist() for row in games[game]]
+        else:
+            order = [rows[index] for index in chance.permutation(len(rows)).tolist()]
+        first, rest = divmod(len(rows), parts)  # parts of equal length, the longer ones first
+        begin = part * first + min(part, rest)
+        drawn = order[begin : begin + first + (part < rest)]
         return [ReplayRow(row.row_id, self._picture(row), row.prompt, row.task, row.answers) for row in drawn]
 
     def _picture(self, entry: _Entry) -> Picture:

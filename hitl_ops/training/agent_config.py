@@ -21,11 +21,21 @@ class AgentTrainConfig(StrictConfig):
     batch_size: int = Field(default=8, ge=1, description="rows that go through the model at once")
     accumulation: int = Field(default=4, ge=1, description="batches to one gradient step")
     gradient_steps: int = Field(default=5, ge=1, description="gradient steps after each game")
+    draw: Literal["rows", "games"] = Field(
+        default="rows",
+        description="what a gradient step is taken over; rows: steps of any games; games: all steps of some games, "
+        "which run as one sequence where the agent's picture_place is before_reply",
+    )
     optimizer: Literal["adamw", "muon"] = Field(
         default="adamw",
         description="muon: Muon for the layers' matrices and AdamW for the rest; for agents from random weights",
     )
     learning_rate: float = Field(default=1e-4, gt=0, description="after the warm-up")
+    schedule: Literal["constant", "linear_end"] = Field(
+        default="constant",
+        description="of the learning rate after the warm-up; linear_end: over the phase's second half down to 0, which "
+        "settles with the first game how many there are",
+    )
     warmup: int = Field(default=10, ge=0, description="gradient steps over which the learning rate rises linearly")
     weight_decay: float = Field(default=0.0, ge=0, description="AdamW's decay of matrices; vectors are not decayed")
     betas: tuple[_Memory, _Memory] = Field(
@@ -49,12 +59,12 @@ class AgentTrainConfig(StrictConfig):
 
     @property
     def optimization(self) -> OptimizationConfig:
-        """The optimizer's figures; the rate stays constant after the warm-up, for nobody knows how many games come."""
+        """The optimizer's figures."""
         return OptimizationConfig(
             optimizer=self.optimizer,
             learning_rate=self.learning_rate,
             warmup_steps=self.warmup,
-            schedule="constant",
+            schedule=self.schedule,
             weight_decay=self.weight_decay,
             beta1=self.betas[0],
             beta2=self.betas[1],

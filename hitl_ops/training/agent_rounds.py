@@ -134,7 +134,8 @@ def train_rounds(
 
     tracker = tracker or NullTracker()
     opened = VisionAgent.load(agent) if isinstance(agent, Path) else agent
-    with AgentTrainer(opened, config.training, out, tracker) as trainer:
+    total = config.steps_of(len(games))
+    with AgentTrainer(opened, config.training, out, tracker, total=total) as trainer:
         phase = _Phase(config, opened, games, collector, out, progress, tracker, trainer, facts)
         phase.take_in(others)
         return phase.run()
@@ -296,7 +297,7 @@ class _Phase:
             self.trainer.checkpoint()
 
     def _draw(self, step: int, count: int, seed: int) -> list[AgentRow]:
-        return [_as_row(row) for row in self.buffer.sample(step, count, seed)]
+        return [_as_row(row) for row in self.buffer.sample(step, count, seed, draw=self.config.training.draw)]
 
     @property
     def _total(self) -> int:

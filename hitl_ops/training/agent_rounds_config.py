@@ -28,11 +28,15 @@ class AgentRoundsConfig(StrictConfig):
     play: RoundPlayConfig = Field(default=RoundPlayConfig(), description="how games are played")
     training: AgentTrainConfig = Field(default=SMALL_BC, description="how the agent learns from them")
 
+    def steps_of(self, games: int) -> int:
+        """Gradient steps of the whole phase, of ``games`` to play."""
+        return self.rounds * (self.games_per_round or games) * self.training.gradient_steps
+
     def decisive(self) -> dict[str, Any]:
         """The fields that can change what is played or learned, as plain data."""
         data = self.model_dump(mode="json")
         data["training"] = self.training.decisive()
-        if self.play.beta.kind != "linear":
+        if self.play.beta.kind != "linear" and self.training.schedule == "constant":
             del data["rounds"]  # where nothing depends on their number, rounds may be added
         return data
 

@@ -71,6 +71,7 @@ class AgentTrainer:
         config: how.
         folder: of this phase alone; gets ``start.safetensors``, ``checkpoints/`` and ``train_log.jsonl``.
         tracker: told figures.
+        total: gradient steps of the whole phase, where the learning rate's schedule depends on it.
 
     Raises:
         UserError: the folder holds a phase of another agent or configuration, or something in it is damaged.
@@ -78,11 +79,20 @@ class AgentTrainer:
     """
 
     def __init__(
-        self, agent: VisionAgent, config: AgentTrainConfig, folder: Path, tracker: Tracker | None = None
+        self,
+        agent: VisionAgent,
+        config: AgentTrainConfig,
+        folder: Path,
+        tracker: Tracker | None = None,
+        *,
+        total: int = 0,
     ) -> None:
+        if config.schedule != "constant" and not total:
+            raise ValueError("a learning rate that falls needs to know how many steps there will be")
         folder.mkdir(parents=True, exist_ok=True)
         sweep_temporaries(folder)
         self.config = config
+        self._total = total
         self._agent, self._folder, self._tracker = agent, folder, tracker or NullTracker()
         start = StartWeights(folder / START_FILE, agent.model)
         self._optimizer = build_optimizer(agent.model, config.optimization)
@@ -161,7 +171,7 @@ class AgentTrainer:
         began = time.perf_counter()
         if not rows:
             raise _nothing_to_learn()
-        rate = learning_rate_at(self.step, 0, self.config.optimization)
+        rate = learning_rate_at(self.step, self._total, self.config.optimization)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)

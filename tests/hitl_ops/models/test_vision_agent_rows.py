@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from hitl_ops.models.vision_agent import VisionAgent
-from hitl_ops.models.vision_agent_rows import EncodedRow, RowScores, SharedPrompt, _picked, lay_out
+from hitl_ops.models.vision_agent_config import PicturePlace
+from hitl_ops.models.vision_agent_rows import (
+    Branch,
+    EncodedRow,
+    RowScores,
+    SharedPrompt,
+    _picked,
+    lay_out,
+    shared_prompts,
+)
 from hitl_ops.training.agent_rows import DPORow
 from tests.support.taught_agents import made_up_pairs, small_agent
 
@@ -108,36 +117,106 @@ def test_padding_beside_many_answers_is_no_trouble() -> None:
 IDS = st.lists(st.integers(1, 50), min_size=1, max_size=6).map(tuple)
 
 
-@given(st.integers(0, 3), st.lists(st.tuples(IDS, st.lists(IDS, min_size=1, max_size=3)), min_size=1, max_size=4))
+QUERIES = st.integers(0, 3)
+PLACES: list[PicturePlace] = ["before_prompt", "before_reply"]
+
+
+@given(QUERIES, st.lists(st.tuples(IDS, st.lists(IDS, min_size=1, max_size=3)), min_size=1, max_size=4))
 @settings(max_examples=100, deadline=None)
+@pytest.mark.parametrize("place", PLACES)
 def test_every_answer_token_is_predicted_from_what_really_precedes_it(
-    pictures: int, rows: list[tuple[tuple[int, ...], list[tuple[int, ...]]]]
+    place: PicturePlace, queries: int, asked: list[tuple[tuple[int, ...], list[tuple[int, ...]]]]
 ) -> None:
-    layout = lay_out([SharedPrompt(0, prompt, [], answers) for prompt, answers in rows], pictures)
+    # Every prompt also comes cut short: where pictures stand before replies, both are one sequence.
+    given = [(prompt[:cut], answer) for prompt, answers in asked for answer in answers for cut in (len(prompt), 1)]
+    rows = [EncodedRow(prompt, answer, ()) for prompt, answer in given]
+    which = [hash(row.prompt) % 3 for row in rows]
+    sequences = shared_prompts(rows, which, place)
+    if place == "before_reply":
+        assert len(sequences) <= len({prompt for prompt, _ in asked})
+    layout = lay_out(sequences, queries, place)
     length = layout.positions.shape[1]
-    assert layout.tokens.shape[1] == length - pictures
-    assert (layout.sight is None) == all(len(answers) == 1 for _, answers in rows)
-    causal = torch.ones(length, length, dtype=torch.bool).tril().expand(len(rows), 1, length, length)
+    assert layout.tokens.shape == layout.positions.shape == (len(sequences), length)
+    causal = torch.ones(length, length, dtype=torch.bool).tril().expand(len(sequences), 1, length, length)
     sight = causal if layout.sight is None else layout.sight
-    asked = iter(zip(layout.predictors.tolist(), layout.targets.tolist(), strict=True))
-    for at, (prompt, answers) in enumerate(rows):
-        for answer in answers:
-            for number, token in enumerate(answer):
-                predictor, target = next(asked)
-                assert divmod(predictor, length)[0] == at and target == token
-                seen = sight[at, 0, predictor % length].nonzero().flatten()
-                assert seen[:pictures].tolist() == list(range(pictures))
-                assert layout.tokens[at, seen[pictures:] - pictures].tolist() == [*prompt, *answer[:number]]
-                assert layout.positions[at, seen].tolist() == list(range(pictures + len(prompt) + number))
-    assert next(asked, None) is None
-    assert layout.counts == [len(answer) for _, answers in rows for answer in answers]
+    contents = layout.tokens.flatten().tolist()
+    for at, number in zip(layout.shown.tolist(), layout.pictures.tolist(), strict=True):
+        contents[at] = -1 - number  # so that a picture's tokens are told from words
+    found = iter(zip(layout.predictors.tolist(), layout.targets.tolist(), strict=True))
+    branches = [(at, branch) for at, one in enumerate(sequences) for branch in one.branches]
+    assert sorted(branch.row for _, branch in branches) == list(range(len(rows)))
+    for at, branch in branches:
+        row = rows[branch.row]
+        picture = [-1 - (which[branch.row] * queries + token) for token in range(queries)]
+        text = list(row.prompt)
+        before = [*picture, *text] if place == "before_prompt" else [*text, *picture]
+        for number, token in enumerate(row.completion):
+            predictor, target = next(found)
+            assert divmod(predictor, length)[0] == at and target == token
+            seen = sight[at, 0, predictor % length].nonzero().flatten()
+            assert [contents[at * length + place_] for place_ in seen.tolist()] == [*before, *row.completion[:number]]
+            assert layout.positions[at, seen].tolist() == list(range(len(before) + number))
+    assert next(found, None) is None
+    assert layout.counts == [len(rows[branch.row].completion) for _, branch in branches]
     assert sight.any(-1).all()  # a token that saw nothing would be no number
+
+
+def test_the_turns_of_a_game_run_as_one_sequence_and_say_what_each_says_alone() -> None:
+    agent = small_agent(picture_place="before_reply")
+    games = [made_up_pairs(1, turns=5, seed=seed)[0] for seed in (3, 4)]
+    texts = []
+    for game in games:
+        turns = game.prompt.removesuffix("\n>").split("\n>")
+        texts += [("\n>".join(turns[: count + 1]) + "\n>", game) for count in range(len(turns))]
+    encoded = [agent.encode(text, answer, game.task) for text, game in texts for answer in game.answers]
+    noise = np.random.default_rng(0)
+    size = agent.config.picture
+    pictures = np.repeat(noise.integers(0, 256, (len(texts), size, size, 3), dtype=np.uint8), 2, axis=0)
+    assert len(texts) > 4 and len(shared_prompts(encoded, range(len(encoded)), "before_reply")) == 2
+    together = agent.logprobs(encoded, pictures)
+    differently(together.sums).backward()
+    ours = gradients(agent)
+    alone = [agent.logprobs([row], pictures[at : at + 1]) for at, row in enumerate(encoded)]
+    sums = torch.cat([found.sums for found in alone])
+    differently(sums).backward()
+    theirs = gradients(agent)
+    assert_close(together.sums, sums, **CLOSE)
+    assert together.hits.tolist() == [int(found.hits[0]) for found in alone]
+    largest = max(float(gradient.abs().max()) for gradient in theirs.values())
+    for name, gradient in theirs.items():
+        size_of = max(float(gradient.abs().max()), 1e-3 * largest)
+        assert_close(ours[name] / size_of, gradient / size_of, msg=lambda text, name=name: f"{name}: {text}", **CLOSE)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_is_likeliest_alone_is_what_the_agent_says(place: PicturePlace) -> None:
+    """Acting and learning show the picture in the same place."""
+    agent, pairs = small_agent(picture_place=place), made_up_pairs(4)
+    commands = [" look", " go to desk 1", " open drawer 2", " take mug 1 from bed 1"]
+    pictures = np.stack([pair.picture for pair in pairs])
+    replies = agent.choose(
+        [pair.prompt for pair in pairs],
+        [pair.task for pair in pairs],
+        pictures,
+        [[command.strip() for command in commands]] * len(pairs),
+    )
+    for pair, reply, picture in zip(pairs, replies, pictures, strict=True):
+        rows = [agent.encode(pair.prompt, command, pair.task) for command in commands]
+        with torch.no_grad():
+            table = agent.logprobs(rows, np.stack([picture] * len(rows)))
+        # The walk takes the likeliest branch at each fork; all commands differ in their first token here.
+        firsts = [agent.encode(pair.prompt, command, pair.task).completion[:1] for command in commands]
+        bare = [EncodedRow(row.prompt, first, row.task) for row, first in zip(rows, firsts, strict=True)]
+        with torch.no_grad():
+            scores = agent.logprobs(bare, np.stack([picture] * len(rows))).sums
+        assert len(set(firsts)) == len(firsts) and table.sums.isfinite().all()
+        assert reply.action == commands[int(scores.argmax())].strip()
 
 
 def test_empty_prompts_and_answers_are_refused() -> None:
     for prompt, answer in (((), (1,)), ((1,), ())):
         with pytest.raises(ValueError, match="no tokens"):
-            lay_out([SharedPrompt(0, prompt, [0], [answer])], 0)
+            lay_out([SharedPrompt(prompt, [Branch(0, len(prompt), 0, answer)])], 0, "before_prompt")
     agent, (row,) = small_agent(), made_up_pairs(1)
     encoded = agent.encode(row.prompt, row.winner, row.task)
     with pytest.raises(ValueError, match="no tokens"):

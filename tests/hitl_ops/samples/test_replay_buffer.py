@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +112,26 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(count=st.integers(1, 20), seed=st.integers(0, 9), first=st.integers(0, 40))
-def test_every_epoch_goes_through_all_rows_once(full: Any, count: int, seed: int, first: int) -> None:
+@pytest.mark.parametrize("draw", ["rows", "games"])
+def test_every_epoch_goes_through_all_rows_once(full: Any, draw: str, count: int, seed: int, first: int) -> None:
+    def rows_of(step: int) -> list[str]:
+        return [row.row_id for row in full.sample(step, count, seed, draw=draw)]
+
     steps = -(-len(full) // count)
     start = first * steps
-    drawn = [[row.row_id for row in full.sample(step, count, seed)] for step in range(start, start + steps)]
+    drawn = [rows_of(step) for step in range(start, start + steps)]
     assert Counter(row_id for rows in drawn for row_id in rows) == Counter(full.row_ids)
     assert max(map(len, drawn)) - min(map(len, drawn)) <= 1 and max(map(len, drawn)) <= count
-    assert drawn == [[row.row_id for row in full.sample(step, count, seed)] for step in range(start, start + steps)]
+    assert drawn == [rows_of(step) for step in range(start, start + steps)]
+
+
+def test_games_that_are_drawn_stay_together(full: Any) -> None:
+    orders = set()
+    for step in range(12):
+        games = [row.row_id.split("/")[2] for row in full.sample(step, 13, 0, draw="games")]
+        assert [game for game, _ in groupby(games)] == list(dict.fromkeys(games))
+        orders.add(tuple(dict.fromkeys(games)))
+    assert len(orders) > 3
 
 
 def test_seed_and_epoch_change_the_order(full: Any) -> None:

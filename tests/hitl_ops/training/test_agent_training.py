@@ -194,8 +194,23 @@ def test_every_field_changes_the_weights(tmp_path: Path, field: str) -> None:
 
 
 def test_every_field_is_looked_at() -> None:
-    elsewhere = {"phase", "gradient_steps", "keep_last"}
+    elsewhere = {"phase", "gradient_steps", "keep_last", "schedule", "draw"}
     assert set(AgentTrainConfig.model_fields) == set(CHANGED) | elsewhere
+
+
+def test_the_rate_falls_over_the_second_half_of_the_phase(tmp_path: Path) -> None:
+    falling = BC.replace(schedule="linear_end", learning_rate=1e-2, warmup=2)
+    draw = all_of(made_up_answers(2))
+    with AgentTrainer(small_agent(), falling, tmp_path / "whole", total=10) as trainer:
+        rates = [step.learning_rate for step in trainer.steps(draw, 10)]
+    assert rates == pytest.approx([0.005, *[0.01] * 6, 0.0075, 0.005, 0.0025])
+    with AgentTrainer(small_agent(), falling, tmp_path / "torn", total=10) as trainer:
+        trainer.steps(draw, 8)
+        trainer.checkpoint()
+    with AgentTrainer(small_agent(), falling, tmp_path / "torn", total=10) as trainer:
+        assert [step.learning_rate for step in trainer.steps(draw, 2)] == pytest.approx(rates[8:])
+    with pytest.raises(ValueError, match="how many steps"):
+        AgentTrainer(small_agent(), falling, tmp_path / "unknown")
 
 
 def test_gradient_steps_and_checkpoints_are_as_many_as_asked(tmp_path: Path) -> None:
