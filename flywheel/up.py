@@ -16,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_COLOURS = ("cyan", "magenta", "green", "yellow", "blue")
+_COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_magenta")
 _READY_WITHIN_S = 120.0
 
 
@@ -28,6 +28,9 @@ def up(
         int, typer.Option(help="Port that stations upload to, and of the page on which their episodes are judged.")
     ] = 8090,
     compare_port: Annotated[int, typer.Option(help="Port of the page on which people compare clips.")] = 8096,
+    games_port: Annotated[
+        int, typer.Option(help="Port of the page on which the dagger program's games are looked at.")
+    ] = 8097,
     root: Annotated[
         Path | None, typer.Option(help="The store's root; by default FLYWHEEL_HOME, and ./data without it.")
     ] = None,
@@ -47,12 +50,14 @@ def up(
     _need_free(collect_port, "--collect-port")
     _need_free(station_port, "--station-port")
     _need_free(compare_port, "--compare-port")
+    _need_free(games_port, "--games-port")
     environment = loop_environment(store) | {
         "DAGSTER_PORT": str(port),
         "MLFLOW_PORT": str(mlflow_port),
         "COLLECT_PORT": str(collect_port),
         "STATION_PORT": str(station_port),
         "COMPARE_PORT": str(compare_port),
+        "GAMES_PORT": str(games_port),
         "FLYWHEEL_MLFLOW_UI": f"http://127.0.0.1:{mlflow_port}",
     }
     with opened_instance(store) as instance:
@@ -68,7 +73,7 @@ def up(
     try:
         for name, command in commands.items():
             supervisor.start(name, command, environment=environment, folder=source_root())
-        ports = port, mlflow_port, collect_port, station_port, compare_port
+        ports = port, mlflow_port, collect_port, station_port, compare_port, games_port
         threading.Thread(target=_announce, args=(*ports, store.root, stopping), daemon=True).start()
         name, code = supervisor.wait()
         print(f"{name} ended with exit code {code}; stopping the rest", file=sys.stderr, flush=True)
@@ -114,6 +119,7 @@ def _announce(
     collect_port: int,
     station_port: int,
     compare_port: int,
+    games_port: int,
     root: Path,
     stopping: threading.Event,
 ) -> None:
@@ -127,6 +133,7 @@ def _announce(
         f"  people's sessions {_url(collect_port, 'admin')}\n"
         f"  robots' episodes  {_url(station_port, 'verdicts')}\n"
         f"  clips to compare  {_url(compare_port, 'compare')}\n"
+        f"  text games        {_url(games_port, 'games')}\n"
         f"  files             {root}\n"
         "  Ctrl+C stops everything\n",
         flush=True,

@@ -66,6 +66,7 @@ class Pages:
 
     port: int
     mlflow_port: int
+    games_port: int
     root: Path
     process: subprocess.Popen[bytes]
     log: Path
@@ -107,7 +108,7 @@ def _free_port() -> int:
 @pytest.fixture
 def pages(tmp_path: Path) -> Iterator[Pages]:
     """`flywheel up` on free ports, in a store of its own."""
-    port, mlflow_port, log = _free_port(), _free_port(), tmp_path / "up.log"
+    port, mlflow_port, games_port, log = _free_port(), _free_port(), _free_port(), tmp_path / "up.log"
     with log.open("wb") as printed:
         process = subprocess.Popen(
             [
@@ -115,13 +116,14 @@ def pages(tmp_path: Path) -> Iterator[Pages]:
                 *("--mlflow-port", str(mlflow_port), "--collect-port", str(_free_port())),
                 *("--station-port", str(_free_port())),
                 *("--compare-port", str(_free_port())),
+                *("--games-port", str(games_port)),
             ],
             env={**os.environ, "FLYWHEEL_HOME": str(tmp_path / "store"), "TQDM_DISABLE": "1"},
             stdout=printed,
             stderr=subprocess.STDOUT,
         )
         try:
-            yield Pages(port, mlflow_port, tmp_path / "store", process, log)
+            yield Pages(port, mlflow_port, games_port, tmp_path / "store", process, log)
         finally:
             left = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
             process.kill()
@@ -215,6 +217,8 @@ def test_a_run_from_the_pages_does_its_work_and_nothing_is_left_behind(pages: Pa
     body = pages.get(pages.mlflow_port, f"api/2.0/mlflow/runs/get?run_id={recorded}")
     figures = {metric["key"] for metric in json.loads(body)["run"]["data"]["metrics"]}
     assert {"loss", "teacher.success", "student.success"} <= figures
+
+    assert "<html" in pages.until(lambda: pages.get(pages.games_port, "games"), within_s=60)
 
     everything = psutil.Process(pages.process.pid).children(recursive=True)
     assert len(everything) > 3
