@@ -62,6 +62,7 @@ TEXT_EXAMINATION_SOURCES = (
     "models/vision_agent.py",
     "models/vision_agent_base.py",
     "models/vision_agent_walks.py",
+    "rollouts/game_agent.py",
     "rollouts/text_history.py",
     "rollouts/text_rounds.py",
 )

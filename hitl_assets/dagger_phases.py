@@ -42,6 +42,7 @@ ROUND_SOURCES = (
     "models/vision_agent_walks.py",
     "records/round_games.py",
     "rollouts/beta_schedule.py",
+    "rollouts/game_agent.py",
     "rollouts/text_history.py",
     "rollouts/text_players.py",
     "rollouts/text_rounds.py",

@@ -232,6 +232,29 @@ class VisionAgent:
         self._check_length(len(row.prompt), len(row.completion))
         return row
 
+    def fits(
+        self, prompts: Sequence[str], admissible: Sequence[Sequence[str]], opening: str | None = None
+    ) -> list[bool]:
+        """Whether each prompt leaves room for every one of its commands, and for what the agent may write itself.
+
+        What fits can be answered, and be learned from afterwards.
+
+        Args:
+            prompts: games so far, each ending with ``>``.
+            admissible: the commands that can be carried out.
+            opening: what a line that it writes before the command begins with, e.g. " think:"; None: it writes none.
+        """
+        # Read again, a line may be other tokens: each that was no text has become a sign of three bytes.
+        line = 3 * self.config.max_reply_tokens + 1
+        before = 0 if opening is None else len(self._base.prompt_ids(f"{opening}\n>")) + line
+        own = [line] if self.config.reply == "free" else []
+        room = self.config.max_tokens - self._queries - before
+        found = []
+        for prompt, commands in zip(prompts, admissible, strict=True):
+            replies = [*own, *(len(self._reply_ids(f" {command}")) + 1 for command in commands)]
+            found.append(len(self._base.prompt_ids(prompt)) + max(replies) <= room)
+        return found
+
     def image_features(self, tasks: Sequence[Sequence[int]], pictures: Pictures) -> Tensor:
         """What the Q-Former says of pictures: [N, queries, Q-Former's width].
 
@@ -372,7 +395,7 @@ class VisionAgent:
         if found > limit:
             raise UserError(
                 f"picture, prompt and reply of {found} tokens are longer than the agent reads ({limit})",
-                "lower history_turns, or train an agent with more max_tokens",
+                "train an agent with more max_tokens",
             )
 
     @property

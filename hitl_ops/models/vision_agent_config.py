@@ -71,7 +71,9 @@ class VisionAgentConfig(StrictConfig):
     max_tokens: int = Field(
         default=1024, ge=32, description="longest sequence it reads, tokens: picture, prompt and reply"
     )
-    history_turns: int = Field(default=24, ge=1, description="latest turns of a game that its prompt tells")
+    history_turns: int = Field(
+        default=24, ge=1, description="latest turns of a game that its prompt tells, if it can read as many"
+    )
     temperature: float = Field(default=0.0, ge=0, description="0: the likeliest token; above: tokens are drawn")
     seed: int = Field(default=0, description="what is drawn depends on it and the prompt alone")
     dtype: Literal["float32", "bfloat16"] = Field(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -24,56 +24,8 @@ from hitl_ops.contracts.text_game import NOTHING_HAPPENS, TextExpert, TextGame, 
 from hitl_ops.experts.llm_ledger import LLMUsage
 from hitl_ops.records.round_games import RoundGame, RoundGameResult, RoundPhase, RoundStep, write_round_game
 from hitl_ops.rollouts.beta_schedule import BetaSchedule, expert_acts
+from hitl_ops.rollouts.game_agent import AgentAnswer, GameAgent, longest_prompts, readable_thoughts
 from hitl_ops.rollouts.text_history import THINK, TextHistory, after_thought, thought_of
-
-
-class AgentAnswer(Protocol):
-    """What an agent chose: its raw text, the command it stands for, and figures."""
-
-    @property
-    def text(self) -> str:
-        """What it wrote."""
-        ...
-
-    @property
-    def action(self) -> str:
-        """The command."""
-        ...
-
-    @property
-    def logprob(self) -> float:
-        """Log-probability of the answer, nats."""
-        ...
-
-    @property
-    def latency_ms(self) -> float:
-        """How long its asker has waited."""
-        ...
-
-
-class GameAgent(Protocol):
-    """Chooses commands by task, prompt and picture; ``models.vision_agent.VisionAgent`` is one."""
-
-    @property
-    def policy_id(self) -> str:
-        """Who chooses; may be slow to find out."""
-        ...
-
-    def choose(
-        self,
-        prompts: Sequence[str],
-        tasks: Sequence[str],
-        pictures: NDArray[np.uint8],
-        admissible: Sequence[Sequence[str]],
-    ) -> Sequence[AgentAnswer]:
-        """One answer for each prompt, the same as if it were the only one; pictures are uint8 [N, size, size, 3]."""
-        ...
-
-    def write(
-        self, prompts: Sequence[str], tasks: Sequence[str], pictures: NDArray[np.uint8], opening: str = ""
-    ) -> Sequence[AgentAnswer]:
-        """One free line for each prompt, which begins with ``opening``; asked for thoughts only."""
-        ...
 
 
 class RoundPlayConfig(StrictConfig):
@@ -124,7 +76,7 @@ class RoundBatch(BaseModel):
         beta: mixing coefficient.
         agent_step: gradient steps the agent has taken.
         picture: edge of the pictures, pixels.
-        history_turns: turns the agent's prompt tells.
+        history_turns: turns the agent's prompt tells at most.
         play: how they are played.
     """
 
@@ -221,8 +173,8 @@ class RoundPlayer:
 
         Raises:
             ExpertStopped: the expert has no more budget or its endpoint is gone; games that have ended are kept.
-            UserError: a game cannot be played, a prompt is too long for the agent, or thoughts are asked of an expert
-                that tells none.
+            UserError: a game cannot be played, its opening is too long for the agent, or thoughts are asked of an
+                expert that tells none.
             CannotWrite: the disk is full or the place cannot be written.
         """
         seats = [self._seat(place, number, game) for place, (number, game) in enumerate(batch.games)]
@@ -255,19 +207,24 @@ class RoundPlayer:
 
     def _step(self, seats: Sequence[_Seat], batch: RoundBatch, agent: GameAgent, threads: ThreadPoolExecutor) -> None:
         """One step of every game: all are seen and labelled, the agent chooses for all, then each goes on."""
-        prompts = [seat.history.prompt(batch.history_turns) for seat in seats]
+        admissible = [seat.turn.admissible for seat in seats]
+        opening = f" {THINK}" if batch.play.enable_tc else None
+        prompts = longest_prompts(agent, [seat.history for seat in seats], admissible, batch.history_turns, opening)
         # Drawn before anybody else looks at the worlds: a renderer belongs to its thread.
         pictures = np.stack([seat.world.picture(batch.picture) for seat in seats])
         ask = threads.submit if self._players.waits else _at_once
         labels = [ask(_labelled, seat) for seat in seats]
         tasks = [seat.game.task for seat in seats]
         thoughts = [""] * len(seats)
-        if batch.play.enable_tc:
-            written = agent.write(prompts, tasks, pictures, f" {THINK}")
-            thoughts = [thought_of(answer.text) for answer in written]
+        if opening is not None:
+            written = agent.write(prompts, tasks, pictures, opening)
+            thoughts = readable_thoughts(agent, prompts, [thought_of(answer.text) for answer in written], admissible)
         asked = [after_thought(*both) if both[1] else both[0] for both in zip(prompts, thoughts, strict=True)]
-        answers = agent.choose(asked, tasks, pictures, [seat.turn.admissible for seat in seats])
+        answers = agent.choose(asked, tasks, pictures, admissible)
         found = _results(labels)
+        if opening is not None:
+            said = readable_thoughts(agent, prompts, [label.thought for label in found], admissible)
+            found = [replace(label, thought=thought) for label, thought in zip(found, said, strict=True)]
         for seat, prompt, picture, thought, answer, label in zip(
             seats, prompts, pictures, thoughts, answers, found, strict=True
         ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -29,10 +29,12 @@ class ServedAnswer(BaseModel):
 
 
 _ANSWERS = TypeAdapter(list[ServedAnswer])
+_FITS = TypeAdapter(list[bool])
+_AnswerT = TypeVar("_AnswerT", ServedAnswer, bool)
 
 
 class AgentClient:
-    """An agent in another process; implements ``rollouts.text_rounds.GameAgent``.
+    """An agent in another process; implements ``rollouts.game_agent.GameAgent``.
 
     Args:
         url: where it is served; this machine only.
@@ -62,6 +64,21 @@ class AgentClient:
             UserError: the server is gone.
         """
         return str(self._request("GET", "/status").get("policy_id", ""))
+
+    def fits(
+        self, prompts: Sequence[str], admissible: Sequence[Sequence[str]], opening: str | None = None
+    ) -> list[bool]:
+        """See ``GameAgent.fits``.
+
+        Raises:
+            UserError: the server is gone.
+        """
+        question = {
+            "prompts": list(prompts),
+            "admissible": [list(commands) for commands in admissible],
+            "opening": opening,
+        }
+        return self._list("/fits", question, _FITS, "fits")
 
     def choose(
         self,
@@ -107,11 +124,17 @@ class AgentClient:
         more: dict[str, Any],
     ) -> list[ServedAnswer]:
         question = {"prompts": list(prompts), "tasks": list(tasks), "pictures": pictures, **more}
+        return self._list(path, question, _ANSWERS, "answers")
+
+    def _list(
+        self, path: str, question: dict[str, Any], kind: TypeAdapter[list[_AnswerT]], name: str
+    ) -> list[_AnswerT]:
+        """An answer for every prompt of a question."""
         try:
-            answers = _ANSWERS.validate_python(self._request("POST", path, pack(question)).get("answers"))
+            answers = kind.validate_python(self._request("POST", path, pack(question)).get(name))
         except ValidationError:
             raise UserError(f"agent server '{self._url}' sends no answers", "serve it with this version") from None
-        if len(answers) != len(prompts):
+        if len(answers) != len(question["prompts"]):
             raise UserError(f"agent server '{self._url}' left a question open", "serve it with this version")
         return answers
 

@@ -1,8 +1,8 @@
 """Lets another process on this machine ask an agent for commands: environments on one side, the model on the other.
 
 HTTP on the loopback address only, with a token that the server makes; bodies are MessagePack with arrays
-(:mod:`hitl_ops.serving.openpi_codec`), bounded before they are read. ``POST /choose`` and ``/write`` answer, ``GET
-/status`` says who does. The agent is asked by one at a time.
+(:mod:`hitl_ops.serving.openpi_codec`), bounded before they are read. ``POST /choose`` and ``/write`` answer, ``/fits``
+says what the agent can read, ``GET /status`` who answers. The agent is asked by one at a time.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import secrets
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.rollouts.text_rounds import AgentAnswer, GameAgent
+from hitl_ops.rollouts.game_agent import AgentAnswer, GameAgent
 from hitl_ops.serving.openpi_codec import CodecError, pack, unpack
 from hitl_ops.serving.policy_server_config import is_local
 
@@ -51,6 +51,19 @@ class _Question(BaseModel):
     tasks: _Texts
     admissible: Annotated[list[_Commands], Field(max_length=MOST_QUESTIONS)] = Field(default_factory=list)
     opening: Annotated[str, StringConstraints(max_length=100)] = ""
+
+
+class _Lengths(BaseModel):
+    """Prompts of which it is asked whether they can be read."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prompts: _Texts
+    admissible: Annotated[list[_Commands], Field(max_length=MOST_QUESTIONS)]
+    opening: Annotated[str, StringConstraints(max_length=100)] | None
+
+
+_AskedT = TypeVar("_AskedT", _Question, _Lengths)
 
 
 class _Refused(Exception):
@@ -153,8 +166,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answered(self._status)
 
     def do_POST(self) -> None:
-        """``/choose`` and ``/write``."""
-        self._answered(self._asked)
+        """``/choose``, ``/write`` and ``/fits``."""
+        self._answered(self._fits if self.path == "/fits" else self._asked)
 
     def _answered(self, answer: Callable[[], dict[str, Any]]) -> None:
         """One reply, whatever happens; after a refusal the connection ends, for its body may still be on the way."""
@@ -213,6 +226,12 @@ class _Handler(BaseHTTPRequestHandler):
             ]
         }
 
+    def _fits(self) -> dict[str, Any]:
+        asked, owner = _checked(_Lengths, _read_map(self._body())), self.server.owner
+        _check_commands(asked.prompts, asked.admissible)
+        with owner.lock:
+            return {"fits": [bool(fits) for fits in owner.agent.fits(asked.prompts, asked.admissible, asked.opening)]}
+
     def _body(self) -> bytes:
         lengths = self.headers.get_all("Content-Length") or []
         if len(lengths) != 1 or not lengths[0].isdecimal() or self.headers.get("Transfer-Encoding"):
@@ -235,21 +254,37 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _read_question(body: bytes, picture: int) -> tuple[_Question, NDArray[np.uint8]]:
-    """Raises _Refused where it is no question."""
+def _read_map(body: bytes) -> dict[Any, Any]:
+    """Raises _Refused where it is none."""
     try:
         message = unpack(body, limit=BODY_BYTES)
     except CodecError as error:
         raise _Refused(HTTPStatus.BAD_REQUEST, error.what) from None
     if not isinstance(message, dict):
         raise _Refused(HTTPStatus.BAD_REQUEST, "the body is no map")
-    pictures = message.pop("pictures", None)
+    return message
+
+
+def _checked(kind: type[_AskedT], message: dict[Any, Any]) -> _AskedT:
+    """Raises _Refused where a field is not as it should be."""
     try:
-        question = _Question.model_validate(message)
+        return kind.model_validate(message)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))[:80]
         raise _Refused(HTTPStatus.BAD_REQUEST, f"field '{place}': {first['msg']}") from None
+
+
+def _check_commands(prompts: Sequence[str], admissible: Sequence[Sequence[str]]) -> None:
+    if len(admissible) != len(prompts):
+        raise _Refused(HTTPStatus.BAD_REQUEST, "every prompt needs its admissible commands")
+
+
+def _read_question(body: bytes, picture: int) -> tuple[_Question, NDArray[np.uint8]]:
+    """Raises _Refused where it is no question."""
+    message = _read_map(body)
+    pictures = message.pop("pictures", None)
+    question = _checked(_Question, message)
     count = len(question.prompts)
     if len(question.tasks) != count:
         raise _Refused(HTTPStatus.BAD_REQUEST, f"{count} prompts came with {len(question.tasks)} tasks")
@@ -265,6 +300,5 @@ def _ask(
 ) -> list[AgentAnswer]:
     if kind == "write":
         return list(agent.write(question.prompts, question.tasks, pictures, question.opening))
-    if len(question.admissible) != len(question.prompts):
-        raise _Refused(HTTPStatus.BAD_REQUEST, "every prompt needs its admissible commands")
+    _check_commands(question.prompts, question.admissible)
     return list(agent.choose(question.prompts, question.tasks, pictures, question.admissible))

@@ -20,8 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from hitl_ops.contracts.errors import CannotWrite, UserError
 from hitl_ops.experts.llm_ledger import LLMLedger, LLMUsage
 from hitl_ops.records.round_games import RoundGame, game_name, read_round_game
+from hitl_ops.rollouts.game_agent import GameAgent
 from hitl_ops.rollouts.text_players import TextPlayersConfig, make_players
-from hitl_ops.rollouts.text_rounds import Collector, ExpertStopped, GameAgent, RoundBatch, RoundPlayer
+from hitl_ops.rollouts.text_rounds import Collector, ExpertStopped, RoundBatch, RoundPlayer
 from hitl_ops.serving.agent_client import AgentClient
 from hitl_ops.serving.agent_server import AgentServer
 from hitl_ops.serving.child_process import ENDS_WITH, end_with_starter

@@ -359,6 +359,33 @@ def test_what_is_too_long_is_told(changes, said) -> None:
         agent.choose([prompt], [task], pictures_of(1), [commands])
 
 
+@pytest.mark.parametrize("reply", ["constrained", "free"])
+def test_what_fits_is_answered_and_learned_and_what_does_not_is_too_long_by_a_token(reply) -> None:
+    prompt, task, commands = GAMES[0]
+
+    def reader(max_tokens: int) -> VisionAgent:
+        return VisionAgent.create(TINY_CI_AGENT.replace(max_tokens=max_tokens, reply=reply, max_reply_tokens=2), CORPUS)
+
+    least = next(limit for limit in range(32, 600) if reader(limit).fits([prompt], [commands]) == [True])
+    exact, short = reader(least), reader(least - 1)
+    for command in commands:
+        exact.encode(prompt, f" {command}", task)
+    text = exact.choose([prompt], [task], pictures_of(1), [commands])[0].text
+    assert not text.strip() or exact.encode(prompt, f" {text.strip()}", task)
+    assert short.fits([prompt, "> look\n>"], [commands, ["look"]]) == [False, True]
+    with pytest.raises(UserError, match="longer than the agent reads"):
+        for command in commands:
+            short.encode(prompt, f" {command}", task)
+
+
+def test_room_for_a_thought_is_more_than_for_none(agent) -> None:
+    prompt, _, commands = GAMES[0]
+    most = next(n for n in range(1, 2000) if not agent.fits([f"word {prompt}" * n], [commands])[0])
+    assert agent.fits([f"word {prompt}" * (most - 1)], [commands]) == [True]
+    assert agent.fits([f"word {prompt}" * (most - 1)], [commands], " think:" + " on and on" * 400) == [False]
+    assert agent.fits([prompt], [commands], " think:") == [True]
+
+
 def test_what_is_no_picture_or_no_line_is_told(agent) -> None:
     prompt, task, commands = GAMES[0]
     for wrong in (pictures_of(1, 48), pictures_of(2), pictures_of(1).astype(np.float32)):

@@ -14,8 +14,10 @@ from hitl_ops.experts.text_searcher import SearcherExpert
 from hitl_ops.models.vision_agent import VisionAgent
 from hitl_ops.records.round_games import RoundGame, list_round_games, read_round_game
 from hitl_ops.rollouts.beta_schedule import expert_acts
+from hitl_ops.rollouts.text_history import TextHistory
 from hitl_ops.rollouts.text_players import TextPlayersConfig, make_players
 from hitl_ops.rollouts.text_rounds import ExpertStopped, Players, RoundBatch, RoundPlayConfig, RoundPlayer
+from hitl_ops.samples.replay_buffer import BCReplayBuffer, DPOReplayBuffer
 from tests.support.openai_server import OpenAIServer, Say, Status
 from tests.support.text_rounds import MAX_STEPS, PLAYERS, WORLDS, games, tiny_agent
 
@@ -25,7 +27,9 @@ def agent() -> VisionAgent:
     return tiny_agent(3)
 
 
-def batch(numbers: tuple[int, ...] = (0, 1, 2, 3), beta: float = 0.0, **play: Any) -> RoundBatch:
+def batch(
+    numbers: tuple[int, ...] = (0, 1, 2, 3), beta: float = 0.0, history_turns: int = 3, **play: Any
+) -> RoundBatch:
     return RoundBatch(
         phase="bc",
         round=1,
@@ -33,7 +37,7 @@ def batch(numbers: tuple[int, ...] = (0, 1, 2, 3), beta: float = 0.0, **play: An
         beta=beta,
         agent_step=7,
         picture=32,
-        history_turns=3,
+        history_turns=history_turns,
         play=RoundPlayConfig(**play),
     )
 
@@ -141,6 +145,73 @@ def test_thoughts_are_not_asked_of_an_expert_that_has_none(tmp_path: Path, agent
     with OpenAIServer(lambda messages: "think: I look around.\nlook") as server:
         game = played(tmp_path, agent, batch((0,), beta=1.0), players=llm(server, tmp_path, thoughts=True))[0]
     assert not any(step.expert_thought or step.agent_thought or "think:" in step.prompt for step in game.steps)
+
+
+class Reader:
+    """An agent that remembers what it was given to read."""
+
+    def __init__(self, agent: VisionAgent) -> None:
+        self.agent, self.policy_id, self.read = agent, agent.policy_id, list[str]()
+
+    def fits(self, prompts: Any, admissible: Any, opening: str | None = None) -> list[bool]:
+        return self.agent.fits(prompts, admissible, opening)
+
+    def choose(self, prompts: Any, *rest: Any) -> Any:
+        self.read += prompts
+        return self.agent.choose(prompts, *rest)
+
+    def write(self, prompts: Any, *rest: Any) -> Any:
+        return self.agent.write(prompts, *rest)
+
+
+def learn(agent: VisionAgent, found: list[RoundGame]) -> int:
+    """Encode everything that an agent learns from games, in both phases; how many answers that were."""
+    rows = []
+    for kind in (BCReplayBuffer, DPOReplayBuffer):
+        buffer = kind(1000, 32)
+        for game in found:
+            buffer.add_game(game)
+        rows += buffer.sample(0, 1000, 0)
+    return len([agent.encode(row.prompt, answer, row.task) for row in rows for answer in row.answers])
+
+
+@pytest.mark.parametrize("changes", [{}, {"reply": "free", "max_reply_tokens": 4}], ids=["constrained", "free"])
+def test_oldest_turns_are_left_out_where_the_agent_cannot_read_all(tmp_path: Path, changes: dict[str, Any]) -> None:
+    reader = Reader(tiny_agent(3, max_tokens=150, **changes))
+    found = played(tmp_path, reader, batch((0, 1, 2), beta=0.5, history_turns=20))  # type: ignore[arg-type]
+    steps = [step for game in found for step in game.steps]
+    cut = [step for step in steps if "\n...\n" in step.prompt]
+    assert cut and len(cut) < len(steps)
+    assert sorted(reader.read) == sorted(step.prompt for step in steps)
+    for game in found:
+        for before, after in zip(game.steps, game.steps[1:], strict=False):
+            opening, _, told = after.prompt.partition("\n...\n")
+            newest = f"> {before.executed}\n{before.response.strip()}\n>"
+            assert told in ("", ">") or told.endswith(newest)
+            if after in cut:  # one turn more would not have fitted
+                history = TextHistory(game.result.task, opening)
+                for step in game.steps[: after.step]:
+                    history.add(step.executed, step.response)
+                whole = next(n for n in range(20) if history.prompt(n) == after.prompt)
+                assert reader.fits([history.prompt(whole + 1)], [after.admissible]) == [False]
+    assert learn(reader.agent, found) > len(steps)
+
+
+def test_opening_that_is_too_long_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="longer than the agent reads"):
+        played(tmp_path, tiny_agent(3, max_tokens=64), batch((0,), history_turns=20))
+
+
+@pytest.mark.parametrize("thought", ["Hm.", "I look around. " * 40], ids=["short", "long"])
+def test_thoughts_that_nothing_can_be_read_behind_are_left_out(tmp_path: Path, thought: str) -> None:
+    agent = tiny_agent(3, max_tokens=240, max_reply_tokens=8)
+    with OpenAIServer(lambda messages: f"think: {thought}\nlook") as server:
+        players = llm(server, tmp_path, thoughts=True)
+        found = played(tmp_path, agent, batch((0, 1), history_turns=20, enable_tc=True), players=players)
+    steps = [step for game in found for step in game.steps]
+    assert {step.expert_thought for step in steps} == {thought.strip() if thought == "Hm." else ""}
+    assert any("\n...\n" in step.prompt for step in steps)
+    assert learn(agent, found) > len(steps)
 
 
 def llm(server: OpenAIServer, folder: Path, client: dict[str, Any] | None = None, **changes: Any) -> Players:

@@ -56,6 +56,8 @@ def test_answers_are_those_of_the_agent(server: AgentServer, agent: VisionAgent)
         own = agent.choose(PROMPTS, TASKS, pictures(), ADMISSIBLE)
         assert [(a.text, a.action, a.logprob) for a in served] == [(a.text, a.action, a.logprob) for a in own]
         written = client.write(PROMPTS, TASKS, pictures(), " think:")
+        long = ["word " * 5000 + "\n>", PROMPTS[0]]
+        assert client.fits(long, ADMISSIBLE, " think:") == agent.fits(long, ADMISSIBLE, " think:") == [False, True]
         assert [a.text for a in written] == [a.text for a in agent.write(PROMPTS, TASKS, pictures(), " think:")]
 
 
@@ -96,6 +98,10 @@ def question(**changes: Any) -> bytes:
         ("/choose", question(admissible=[["look"]]), 400),
         ("/choose", question(admissible=[["look"], []]), 400),
         ("/choose", question(extra="no"), 400),
+        ("/fits", pack({"prompts": PROMPTS, "admissible": ADMISSIBLE, "opening": None}), 200),
+        ("/fits", question(), 400),
+        ("/fits", pack({"prompts": PROMPTS, "admissible": ADMISSIBLE[:1], "opening": None}), 400),
+        ("/fits", pack({"prompts": PROMPTS, "admissible": ADMISSIBLE, "opening": 1}), 400),
         ("/", question(), 404),
         ("/status", question(), 404),
     ],
@@ -154,8 +160,9 @@ def content(game: RoundGame) -> tuple[Any, ...]:
 
 
 @pytest.mark.integration
-def test_games_in_a_process_of_their_own_are_the_same(tmp_path: Path, agent: VisionAgent) -> None:
-    found = []
+@pytest.mark.parametrize("max_tokens", [1024, 150])
+def test_games_in_a_process_of_their_own_are_the_same(tmp_path: Path, max_tokens: int) -> None:
+    found, agent = [], tiny_agent(2, max_tokens=max_tokens)
     for link in ("in_process", "http"):
         collector = make_collector(link, PLAYERS, tmp_path)  # type: ignore[arg-type]
         reports: list[tuple[int, int]] = []
