@@ -58,7 +58,7 @@ def promote(
         print(f"gate: {done.verdict.reason}")
     if done.promoted is None:
         raise UserError(
-            f"{done.serving.policy_id if done.serving else 'nothing'} goes on serving '{program}'",
+            f"{done.serving.policy_id if done.serving else 'nothing'} serves '{program}'",
             "promote the candidate all the same with --against-the-gate",
         )
     if program == Program.station:

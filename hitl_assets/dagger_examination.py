@@ -169,7 +169,9 @@ def examined(
     opponent = DAGGER_LOOP.opponent_of(instance, store, iteration.key, student)
     if not (paths.bc_policy / CARD_FILE).is_file():
         raise UserError(f"iteration {iteration.key} has no imitating policy", "materialise bc_policy first")
-    if read_card(paths.bc_policy).policy_id != opponent:
+    imitating = read_card(paths.bc_policy)
+    own = imitating.iteration == iteration.iteration  # else it is what the iteration was opened on
+    if own or imitating.policy_id != opponent:
         found[BC] = paths.bc_policy
     found[DPO] = iteration.policy
     if chosen.control.enabled:
@@ -179,7 +181,7 @@ def examined(
                 "materialise bc_control of that iteration first, or set control.enabled=false",
             )
         found[CONTROL] = paths.control
-    if opponent:
+    if opponent and not (own and imitating.policy_id == opponent):
         found[SERVING] = store.policy(PROGRAM, opponent)
     return found
 

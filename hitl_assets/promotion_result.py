@@ -29,7 +29,7 @@ def promotion_result(verdict: GateVerdict, student: str, serves: str, evaluation
     difference, probability = verdict.difference, verdict.probability_not_worse
     compared: dict[str, Any] = {}
     if verdict.serving_mean is not None:
-        compared["success of what served"] = round(verdict.serving_mean, 4)
+        compared["success of the other"] = round(verdict.serving_mean, 4)
     if difference is not None:
         compared["difference"] = showing.interval(difference.difference, difference.low, difference.high)
         compared["p"] = round(difference.p_value, 4)

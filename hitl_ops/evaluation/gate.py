@@ -58,7 +58,9 @@ class GateVerdict(BaseModel):
     promote: bool = Field(description="the candidate may serve")
     reason: str = Field(description="why, in one line")
     candidate: str = Field(description="policy id of the candidate")
-    serving: str | None = Field(description="policy id of what it was compared with; None where nothing served")
+    serving: str | None = Field(
+        description="policy id of what it was compared with: what served, or what the first to serve started from"
+    )
     episodes: int = Field(ge=0, description="episodes compared")
     candidate_mean: float = Field(description="the candidate's mean of the figure on those episodes")
     serving_mean: float | None = Field(description="the serving policy's")

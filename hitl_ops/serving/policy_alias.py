@@ -126,7 +126,7 @@ def register(store: Store, program: str, iteration: int | str) -> RegisteredPoli
     paths = store.iteration(program, iteration)
     policy_id = policy_of(paths).policy_id
     with _changing(store, program):
-        return _register(store, paths, policy_id)
+        return _register(store, program, paths.policy, policy_id)
 
 
 def policy_of(paths: IterationPaths) -> PolicyCard:
@@ -168,8 +168,27 @@ def evaluation_of(store: Store, program: str, iteration: int | str, policy_id: s
         return evaluated_policy(frozen, policy_id)
 
 
+def first_policy_of(paths: IterationPaths) -> PolicyCard | None:
+    """The card of what an iteration's first phase made; None where it has none, or took over an earlier policy.
+
+    Raises:
+        UserError: the card is damaged.
+    """
+    from hitl_ops.models.planner_lm import CARD_FILE, MERGED_FOLDER, read_card
+
+    if not (paths.first_policy / CARD_FILE).is_file() or not (paths.first_policy / MERGED_FOLDER).is_dir():
+        return None
+    card = read_card(paths.first_policy)
+    return card if card.iteration == paths.iteration else None
+
+
 def promote(
-    store: Store, program: str, iteration: int | str, *, instead_of: RegisteredPolicy | Literal["any"] | None = "any"
+    store: Store,
+    program: str,
+    iteration: int | str,
+    *,
+    instead_of: RegisteredPolicy | Literal["any"] | None = "any",
+    first: bool = False,
 ) -> RegisteredPolicy:
     """Let an iteration's policy serve; what served becomes ``previous``. Servers follow within seconds.
 
@@ -184,13 +203,17 @@ def promote(
         program: whose policy.
         iteration: number or key of the iteration that made it.
         instead_of: what must serve at this moment, as somebody found it before deciding; "any": whatever does.
+        first: whether it is the policy of the iteration's first phase, see :func:`first_policy_of`.
 
     Raises:
-        UserError: the iteration has no policy, it has not been evaluated, another policy serves than ``instead_of``,
+        UserError: the iteration has no such policy, it has not been evaluated, another policy serves than ``instead_of``,
             or the registry cannot be written.
     """
     paths = store.iteration(program, iteration)
-    policy_id = policy_of(paths).policy_id
+    card = first_policy_of(paths) if first else policy_of(paths)
+    if card is None:
+        raise UserError(f"iteration {paths.key} of '{program}' has no first policy of its own", "promote its policy")
+    policy_id = card.policy_id
     evaluation_of(store, program, iteration, policy_id)
     with _changing(store, program):
         serving = resolve(store, program, "serving")
@@ -198,7 +221,7 @@ def promote(
             raise UserError(
                 f"meanwhile {serving.policy_id if serving else 'no policy'} serves '{program}'", "decide again"
             )
-        chosen = _register(store, paths, policy_id)
+        chosen = _register(store, program, paths.first_policy if first else paths.policy, policy_id)
         _freeze_evaluation(paths.evaluation, chosen)
         if serving is not None and serving.version == chosen.version:
             return chosen
@@ -244,15 +267,14 @@ def _changing(store: Store, program: str) -> Iterator[None]:
         os.close(lock)
 
 
-def _register(store: Store, paths: IterationPaths, policy_id: str) -> RegisteredPolicy:
+def _register(store: Store, program: str, source: Path, policy_id: str) -> RegisteredPolicy:
     from mlflow.exceptions import MlflowException
 
     from hitl_ops.models.planner_lm import read_card
 
-    program = paths.program
     folder = store.policy(program, policy_id)
     if not folder.is_dir():
-        _freeze_policy(paths.policy, folder, policy_id)
+        _freeze_policy(source, folder, policy_id)
     card = read_card(folder)
     if card.policy_id != policy_id:
         raise UserError(f"policy folder '{folder}' holds another policy's card", "move it away and register again")

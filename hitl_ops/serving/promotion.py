@@ -1,7 +1,9 @@
 """Promotion by the gate: a policy comes to serve if it is not worse than the one that does.
 
 Keeps the question (:mod:`hitl_ops.evaluation.gate`) and the act (:mod:`hitl_ops.serving.policy_alias`) together: what
-was judged is what is promoted, and what it was judged against is what it takes the place of.
+was judged is what is promoted, and what it was judged against is what it takes the place of. Where nothing serves yet
+and an iteration learned in two phases, what the first one made is judged against, and serves where the second made it
+worse.
 """
 
 from __future__ import annotations
@@ -19,7 +21,14 @@ from hitl_ops.evaluation.gate import (
     read_gate,
     write_gate,
 )
-from hitl_ops.serving.policy_alias import RegisteredPolicy, evaluation_of, policy_of, promote, resolve
+from hitl_ops.serving.policy_alias import (
+    RegisteredPolicy,
+    evaluation_of,
+    first_policy_of,
+    policy_of,
+    promote,
+    resolve,
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,7 @@ class Promotion:
     Attributes:
         verdict: what the gate said; None where it could not be asked and was gone against.
         promoted: the policy as it serves now; None where the gate said no.
-        serving: what serves now.
+        serving: what serves now; where nothing did and the gate said no, what the candidate started from.
     """
 
     verdict: GateVerdict | None
@@ -61,6 +70,8 @@ def promote_by_gate(
 ) -> Promotion:
     """Judge an iteration's policy and let it serve if the gate says so; else what serves goes on serving.
 
+    Where nothing serves, the policy of the iteration's own first phase takes the place of what serves, if it has one.
+
     Args:
         store: holds both policies and their evaluations.
         program: whose policies.
@@ -80,6 +91,8 @@ def promote_by_gate(
         if not against_the_gate:
             raise
     if verdict is not None and not verdict.promote and not against_the_gate:
+        if serving is None:  # only what the candidate started from can have been found better
+            serving = promote(store, program, iteration, instead_of=None, first=True)
         return Promotion(verdict, None, serving)
     chosen = promote(store, program, iteration, instead_of=serving)
     return Promotion(verdict, chosen, chosen)
@@ -95,11 +108,16 @@ def _judge(
         earlier = None
     if serving is not None and serving.policy_id == candidate.policy_id and earlier is not None and earlier.promote:
         return earlier  # a promotion that is finished after a kill: what opened the gate stands
-    against, of_iteration = None, 0
+    against, of_iteration, first = None, 0, first_policy_of(paths)
+    if serving is None and first is not None and first.policy_id != candidate.policy_id:
+        against = evaluated_policy(paths.evaluation, first.policy_id)
     if serving is not None:
         of_iteration = serving.card.iteration
         against = _examined_beside(paths, serving) or evaluation_of(store, program, of_iteration, serving.policy_id)
     verdict = gate(candidate, against, config)
+    if first is not None and verdict.serving == first.policy_id and not verdict.promote:
+        reason = f"{verdict.reason}; {first.policy_id}, which it started from, may"
+        verdict = verdict.model_copy(update={"reason": reason})
     # That an older policy is worse than one made after it says nothing about the iteration that made the older one.
     if earlier is None or (of_iteration <= paths.iteration and candidate.policy_id != verdict.serving):
         write_gate(paths.evaluation, verdict)

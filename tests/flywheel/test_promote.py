@@ -45,7 +45,7 @@ def test_against_the_gate_only_by_name(own_store: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr()
     assert said.out.startswith("gate: may not serve: 25.0% against 100.0% success on 4 episodes of 'val'")
     assert said.err == (
-        f"error: {first} goes on serving 'planner': promote the candidate all the same with --against-the-gate\n"
+        f"error: {first} serves 'planner': promote the candidate all the same with --against-the-gate\n"
     )
     assert resolve(store, "planner").policy_id == first
     # What may be lost is a matter of configuration.

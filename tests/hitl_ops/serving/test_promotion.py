@@ -14,6 +14,7 @@ from hitl_ops.serving.policy_alias import resolve, rollback
 from hitl_ops.serving.promotion import judge, promote_by_gate
 from tests.support.evaluated_policies import write_evaluated, write_evaluation
 from tests.support.registries import with_registry
+from tests.support.small_policies import write_policy
 
 GATE = GateConfig(resamples=1000)
 
@@ -67,6 +68,58 @@ def test_the_verdict_on_an_iteration_outlives_later_policies(store: Store) -> No
     promote_by_gate(store, "planner", 0, GATE, against_the_gate=True)
     assert judge(store, "planner", 0, GATE).reason.startswith(f"{refused.candidate} serves already")
     assert read_gate(store.iteration("planner", 0).evaluation) == refused
+
+
+def _in_two_phases(store: Store, iteration: int, first: str, second: str) -> tuple[str, str]:
+    """An iteration of two phases with what both policies solved; their ids."""
+    paths = store.iteration("planner", iteration)
+    started = write_policy(paths.first_policy, iteration=iteration, seed=100 + iteration)
+    student = write_policy(paths.policy, iteration=iteration, seed=200 + iteration)
+    write_evaluation(paths.evaluation, student, second, beside={"first": (started, first)})
+    return started, student
+
+
+@pytest.mark.slow
+def test_the_first_to_serve_is_the_better_of_its_two_phases(store: Store) -> None:
+    started, student = _in_two_phases(store, 0, first="1110", second="1000")
+    for _ in range(2):  # run again, it says and does the same
+        done = promote_by_gate(store, "planner", 0, GATE)
+        assert done.promoted is None and done.serving is not None and done.serving.policy_id == started
+        assert done.verdict is not None and (done.verdict.candidate, done.verdict.serving) == (student, started)
+        assert (done.verdict.candidate_mean, done.verdict.serving_mean, done.verdict.episodes) == (0.25, 0.75, 4)
+        assert done.verdict.reason.endswith(f"; {started}, which it started from, may")
+        assert read_gate(store.iteration("planner", 0).evaluation) == done.verdict
+    serving = resolve(store, "planner")
+    assert serving is not None and serving.card.policy_id == started and (serving.folder / "evaluation").is_dir()
+    assert resolve(store, "planner", "previous") is None and not store.policy("planner", student).exists()
+    # From then on it is what serves: the next one is compared with it, whatever that one started from.
+    better = write_evaluated(store, 1, seed=7, solved="1111")
+    done = promote_by_gate(store, "planner", 1, GATE)
+    assert done.promoted is not None and done.promoted.policy_id == better
+    assert done.verdict is not None and done.verdict.serving == started
+
+
+@pytest.mark.slow
+def test_the_second_phase_serves_where_it_is_not_worse(store: Store) -> None:
+    started, student = _in_two_phases(store, 0, first="1100", second="1110")
+    done = promote_by_gate(store, "planner", 0, GATE)
+    assert done.promoted is not None and done.promoted.policy_id == student
+    assert done.verdict is not None and (done.verdict.serving, done.verdict.serving_mean) == (started, 0.5)
+    assert promote_by_gate(store, "planner", 0, GATE).verdict == done.verdict
+    # Later ones are compared with what serves, and a refusal leaves that as it is.
+    own, worse = _in_two_phases(store, 1, first="1111", second="0000")
+    done = promote_by_gate(store, "planner", 1, GATE)
+    assert done.serving is not None and done.serving.policy_id == student
+    assert done.verdict is not None and (done.verdict.candidate, done.verdict.serving) == (worse, student)
+    assert own not in done.verdict.reason
+
+
+@pytest.mark.slow
+def test_the_worse_of_two_phases_serves_only_against_the_gate(store: Store) -> None:
+    started, student = _in_two_phases(store, 0, first="1111", second="0000")
+    done = promote_by_gate(store, "planner", 0, GATE, against_the_gate=True)
+    assert done.promoted is not None and done.promoted.policy_id == student
+    assert done.verdict is not None and not done.verdict.promote and done.verdict.serving == started
 
 
 @pytest.mark.slow
