@@ -206,8 +206,8 @@ def promote(
         first: whether it is the policy of the iteration's first phase, see :func:`first_policy_of`.
 
     Raises:
-        UserError: the iteration has no such policy, it has not been evaluated, another policy serves than ``instead_of``,
-            or the registry cannot be written.
+        UserError: the iteration has no such policy, it has not been evaluated, another policy serves than
+            ``instead_of``, or the registry cannot be written.
     """
     paths = store.iteration(program, iteration)
     card = first_policy_of(paths) if first else policy_of(paths)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from hitl_assets.dagger_checks import games_are_apart, pairs_are_sound, reference_is_unchanged
+from hitl_assets.dagger_examination import examined
 from hitl_assets.dagger_games import games_file
 from hitl_assets.dagger_iterations import DAGGER_LOOP, open_first_dagger_iteration
 from hitl_assets.preset_choice import DaggerPresetChoice
 from hitl_ops.contracts.preference_pair import PreferencePair
 from hitl_ops.contracts.store import Store
-from hitl_ops.evaluation.evaluate import read_evaluation
-from hitl_ops.evaluation.gate import read_gate
+from hitl_ops.evaluation.evaluate import publish_evaluation, read_evaluation
+from hitl_ops.evaluation.gate import GATE_FILE, read_gate
 from hitl_ops.evaluation.text_evaluation import read_text_figures
 from hitl_ops.models.planner_lm import read_card
 from hitl_ops.rollouts.text_game_sets import read_text_games, task_hash
@@ -115,7 +117,12 @@ def test_all_are_examined_in_the_same_games_and_the_gate_decides(loop: DaggerLoo
         }
         assert not list(folder.glob("games/*/*/pictures.safetensors"))
     verdict = read_gate(loop.iteration(1).evaluation)
-    first, second = (read_card(loop.iteration(number).policy).policy_id for number in (0, 1))
+    opening = read_gate(loop.iteration(0).evaluation)
+    imitating, first, second = (
+        read_card(folder).policy_id
+        for folder in (loop.paths(0).bc_policy, loop.iteration(0).policy, loop.iteration(1).policy)
+    )
+    assert opening is not None and (opening.candidate, opening.serving, opening.promote) == (first, imitating, True)
     assert verdict is not None and verdict.serving == first and verdict.episodes == 3 and verdict.config.split == "val"
     assert _serving(loop) == (second if verdict.promote else first)
 
@@ -127,6 +134,35 @@ def test_a_later_iteration_takes_over_what_serves(loop: DaggerLoop) -> None:
     assert not loop.paths(1).bc.exists()
     assert read_card(loop.iteration(1).policy).parent == first.policy_id
     assert read_rounds_summary(loop.paths(1).dpo).start == first.config["weights"]
+
+
+def test_imitation_serves_first_where_preferring_made_it_worse(loop: DaggerLoop, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    shutil.copytree(loop.iteration(0).base, root / "dagger" / "000")
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        other = DaggerLoop(with_registry(Store.at(root)), instance)
+        open_first_dagger_iteration(instance)
+        evaluation = other.iteration(0).evaluation
+        (evaluation / GATE_FILE).unlink()
+        summary, scores = read_evaluation(evaluation)
+        for name, rows in scores.items():
+            for game, row in rows.items():
+                won = (name == "bc") == (row.split == "val")  # on test, preferring is the better one
+                rows[game] = row.model_copy(update={"success": won, "percent_complete": float(won)})
+        publish_evaluation(scores, evaluation, summary.config, summary.episode_sets)
+        for _ in range(2):
+            found = made(succeeded(other.run(0, only=["dagger_promotion"])), "dagger_promotion")
+            imitating, preferring = (read_card(f) for f in (other.paths(0).bc_policy, other.iteration(0).policy))
+            assert _serving(other) == found["serves"] == found["compared with"] == imitating.policy_id
+            assert not found["promoted"] and found["student"] == preferring.policy_id
+            assert f"{imitating.policy_id}, which it started from, may" in found["why"]
+        # Examined again, the agents are those of before under the same names.
+        names = examined(other.store, instance, other.iteration(0), other.preset())
+        assert set(names) == {"untrained", "bc", "dpo", "control"}
+        other.open(1)
+        assert DAGGER_LOOP.base_policy_of(instance, "001") == imitating.policy_id
+        succeeded(other.run(1, only=["expert_rounds", "bc_policy"]))
+        assert read_card(other.paths(1).bc_policy) == imitating
 
 
 def test_run_again_it_plays_nothing_again(loop: DaggerLoop) -> None:
