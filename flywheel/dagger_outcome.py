@@ -79,6 +79,7 @@ class DaggerOutcome(BaseModel):
 
     world: str
     expert: str = Field(description="whose answers were learned")
+    note: str = Field(description="whose pictures were seen, and whether the games are the papers'")
     iterations: list[IterationOutcome]
 
 
@@ -89,6 +90,7 @@ def outcome_of(store: Store, world: str, iterations: int) -> DaggerOutcome:
         UserError: one of them is not through, or its files are damaged.
     """
     from hitl_assets.dagger_iterations import DaggerPaths
+    from hitl_ops.evaluation.text_evaluation import read_text_figures
     from hitl_ops.records.round_games import list_round_games, read_result
     from hitl_ops.training.agent_rounds import GAMES
 
@@ -96,6 +98,7 @@ def outcome_of(store: Store, world: str, iterations: int) -> DaggerOutcome:
     return DaggerOutcome(
         world=world,
         expert=read_result(games[0]).expert if games else "",
+        note=read_text_figures(store.iteration(PROGRAM, iterations).evaluation).note,
         iterations=[_iteration(store.iteration(PROGRAM, number)) for number in range(iterations + 1)],
     )
 
@@ -193,6 +196,7 @@ def print_outcome(console: Console, outcome: DaggerOutcome, store: Store, second
                 )
         served = "[green]serves[/]" if one.promoted else "[yellow]refused[/]"
         console.print(f"{one.pairs} pairs preferred; the policy {served}: {one.verdict}", soft_wrap=True)
+    console.print(outcome.note, soft_wrap=True)
     console.print(f"The expert: {outcome.expert}. All of it took {seconds / 60:.1f} minutes.\n")
     console.print(f"  plot     {store.root / PROGRAM / PLOT_FILE}", soft_wrap=True)
     console.print(f"  figures  {store.demo_figures(PROGRAM)}", soft_wrap=True)

@@ -59,7 +59,7 @@ def evaluate_dagger(
         with progress_bar("evaluate") as bar:
             summary, figures = evaluate_by(folders, played, wanted, out, both(bar, report.progress))
         report.finished({"agents": len(folders), "games": len(played)})
-    page = write_report(out, title="Agents in household text games")
+    page = write_report(out, title="Agents in household text games", note=figures.note)
     _print_figures(summary, figures)
     print(page)
 
@@ -112,4 +112,6 @@ def _print_figures(summary: EvaluationSummary, figures: TextFigures) -> None:
                 "–" if one.agreement is None else f"{one.agreement:.1%}",
                 f"{one.invalid:.1%}",
             )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print(figures.note, soft_wrap=True)

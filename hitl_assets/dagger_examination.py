@@ -122,7 +122,7 @@ def dagger_evaluation(
         )
         launch_training(context, lesson, store.open(), iteration, launcher, tracker, progress.of_step(context))
         figures, (summary, _) = read_text_figures(out), read_evaluation(out)
-        report = write_report(out, title=f"Dagger, iteration {context.partition_key}")
+        report = write_report(out, title=f"Dagger, iteration {context.partition_key}", note=figures.note)
         success = success_by_agent(figures, summary.primary_split)
         draw_success(success, f"{next(iter(success.values())).n} games nobody learned from", out / SUCCESS_PLOT)
         phases, begins = rounds_of(iteration)
@@ -140,6 +140,7 @@ def dagger_evaluation(
                 for name in summary.policies
                 if name != DPO
             },
+            "note": figures.note,
             "scores": showing.table(agent_rows(figures, summary.policy_ids)),
             "success by agent": showing.pictures([out / SUCCESS_PLOT]),
             "rounds": showing.pictures([out / ROUNDS_PLOT]),

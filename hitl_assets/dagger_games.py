@@ -66,6 +66,7 @@ def dagger_games(
     from collections import Counter
 
     from hitl_ops.rollouts.text_game_sets import SPLITS, make_text_games, read_text_games, write_text_games
+    from hitl_ops.worlds.text_worlds import games_note
 
     told = progress.of_step(context)
     with mistakes_named():
@@ -93,6 +94,7 @@ def dagger_games(
             "world": chosen.world,
             **{f"{split} games": len(games) for split, games in found.items()},
             "families": showing.table(rows),
+            "note": games_note([game for games in found.values() for game in games], chosen.players.worlds),
             "for example": found["train"][0].task,
             "folder": showing.path(folder),
         },

@@ -19,7 +19,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 VIDEO_NAMES = ("best", "median", "worst")
 
 
-def write_report(folder: Path, title: str = "Planner evaluation") -> Path:
+def write_report(folder: Path, title: str = "Planner evaluation", *, note: str = "") -> Path:
     """Write ``report.html`` and ``plots/*.png`` from the summary and scores in ``folder``.
 
     Videos are shown where ``videos/best.mp4``, ``median.mp4`` and ``worst.mp4`` exist; an episode's row links to
@@ -28,6 +28,7 @@ def write_report(folder: Path, title: str = "Planner evaluation") -> Path:
     Args:
         folder: where :func:`~hitl_ops.evaluation.evaluate.summarise` wrote.
         title: the page's heading.
+        note: what must be said beside the figures.
 
     Returns:
         The page.
@@ -59,7 +60,7 @@ def write_report(folder: Path, title: str = "Planner evaluation") -> Path:
         "p_value": _p_value,
         "words": lambda text: str(text).replace("_", " "),
     }
-    page = environment.get_template("report.html.j2").render(_content(folder, title, summary, scores, pictures))
+    page = environment.get_template("report.html.j2").render(_content(folder, title, summary, scores, pictures, note))
     target = folder / REPORT_FILE
     publish_text(target, page)
     return target
@@ -82,7 +83,7 @@ def draw_plots(summary: EvaluationSummary, scores: Scores) -> dict[str, bytes]:
 
 
 def _content(
-    folder: Path, title: str, summary: EvaluationSummary, scores: Scores, pictures: Mapping[str, bytes]
+    folder: Path, title: str, summary: EvaluationSummary, scores: Scores, pictures: Mapping[str, bytes], note: str
 ) -> dict[str, Any]:
     policies = list(summary.policies)
     watched = next((name for name in policies if name != summary.reference and name in summary.videos), None)
@@ -112,7 +113,7 @@ def _content(
         "watched": watched,
         "videos": videos,
         "episodes": _episodes(folder, summary, scores),
-        "notes": _notes(summary),
+        "notes": [*([note] if note else []), *_notes(summary)],
     }
 
 

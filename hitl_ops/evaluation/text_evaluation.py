@@ -33,6 +33,7 @@ from hitl_ops.records.round_games import (
 from hitl_ops.rollouts.text_game_sets import games_hash
 from hitl_ops.rollouts.text_players import TextPlayersConfig, make_players
 from hitl_ops.rollouts.text_rounds import Players, RoundBatch, RoundPlayConfig, RoundPlayer
+from hitl_ops.worlds.text_worlds import games_note
 
 if TYPE_CHECKING:
     from hitl_ops.models.vision_agent import VisionAgent
@@ -84,6 +85,7 @@ class TextFigures(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     expert: str = Field(description="whose answers agents' were compared with; '' where nobody's")
+    note: str = Field(default="", description="whose pictures were seen, and whether the games are the papers'")
     agents: dict[str, dict[str, AgentFigures]] = Field(description="name → split → figures")
 
 
@@ -155,7 +157,8 @@ def evaluate_text_agents(
             game.game_id: _score(game, result, policy_id) for game, result in zip(games, results, strict=True)
         }
         figures[name] = _figures_by_split(results, config.evaluation.scoring)
-    found = TextFigures(expert=expert, agents=figures)
+    note = games_note(games, config.players.worlds)
+    found = TextFigures(expert=expert, note=note, agents=figures)
     publish_json(out / FIGURES_FILE, found)
     splits = {game.split: [other for other in games if other.split == game.split] for game in games}
     sets: dict[str, str] = {split: games_hash(own) for split, own in splits.items()}

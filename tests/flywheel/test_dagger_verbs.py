@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 
@@ -42,7 +43,9 @@ def test_both_phases_and_an_examination_by_hand(
     words = ["evaluate", f"bc={bc}", f"dpo={dpo}", "--program", "dagger", "--preset", "tiny_ci", "--out", str(out)]
     capsys.readouterr()
     assert run(words) == 0, capsys.readouterr().err
-    assert str(out / "report.html") in capsys.readouterr().out
+    said, note = capsys.readouterr().out, read_text_figures(out).note
+    assert str(out / "report.html") in said and "not comparable with those of the papers" in note
+    assert note in said and note in html.unescape((out / "report.html").read_text())
     assert {name: set(splits) for name, splits in read_text_figures(out).agents.items()} == {
         "bc": {"test"},
         "dpo": {"test"},

@@ -16,6 +16,7 @@ from hitl_ops.worlds.text_commands import Dialect
 DATA_VARIABLE = "ALFWORLD_DATA"
 GAMES_FOLDER = "json_2.1.1"
 """The folder that ``alfworld-download`` makes; generated games lie in one of the same name and shape."""
+PICTURE_NOTE = "Pictures: Flywheel's schematic drawing of the game's facts, not AI2-THOR's."
 
 
 class AlfworldConfig(StrictConfig):
@@ -51,6 +52,11 @@ class AlfworldConfig(StrictConfig):
         if self.pictures == "thor" and not self.thor_executable:
             raise ValueError("pictures=thor needs thor_executable, the path of an AI2-THOR build")
         return self
+
+    @property
+    def picture_note(self) -> str:
+        """What must be said wherever a picture is shown, or figures of whoever saw some."""
+        return PICTURE_NOTE if self.pictures == "schematic" else "Pictures: AI2-THOR's."
 
     @property
     def games_root(self) -> Path:

@@ -21,8 +21,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from hitl_ops.worlds.alfworld.engine import Fact
 
-PICTURE_NOTE = "Pictures: Flywheel's schematic drawing of the game's facts, not AI2-THOR's."
-"""To be said wherever a picture is shown."""
 LABELS_FROM = 192
 LEAST_SIZE = 24
 _CAPTION = "schematic, not AI2-THOR"

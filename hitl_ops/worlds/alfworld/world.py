@@ -15,7 +15,7 @@ from hitl_ops.contracts.text_game import NOTHING_HAPPENS, TextGame, TextTurn
 from hitl_ops.worlds.alfworld.config import AlfworldConfig
 from hitl_ops.worlds.alfworld.engine import AlfredEngine, EngineTurn, Fact, read_game_file
 from hitl_ops.worlds.alfworld.games import AlfworldSetup
-from hitl_ops.worlds.alfworld.schematic import PICTURE_NOTE, draw_schematic
+from hitl_ops.worlds.alfworld.schematic import draw_schematic
 from hitl_ops.worlds.text_commands import in_dialect, parse_command, render_command
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class AlfworldWorld:
     @property
     def picture_note(self) -> str:
         """What must be said wherever a picture is shown."""
-        return PICTURE_NOTE if self._thor is None else "Pictures: AI2-THOR."
+        return self.config.picture_note
 
     def picture(self, size: int) -> NDArray[np.uint8]:
         """See ``TextWorld.picture``.

@@ -8,6 +8,11 @@ from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.contracts.text_game import FAMILIES, TextFamily
 from hitl_ops.worlds.household.renderer import Backend
 
+GAMES_NOTE = (
+    "Games and pictures: Flywheel's own homes, not ALFWorld's or AI2-THOR's; scores on them are not comparable with "
+    "those of the papers."
+)
+
 
 class HouseholdTextConfig(StrictConfig):
     """Games in generated homes."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hitl_ops.worlds.alfworld.config import AlfworldConfig
 from hitl_ops.worlds.alfworld.engine import Fact
-from hitl_ops.worlds.alfworld.schematic import LABELS_FROM, LEAST_SIZE, PICTURE_NOTE, draw_schematic, visible_scene
+from hitl_ops.worlds.alfworld.schematic import LABELS_FROM, LEAST_SIZE, draw_schematic, visible_scene
 
 ROOM: list[Fact] = [
     ("atlocation", ("agent1", "loc 1")),
@@ -61,7 +62,7 @@ def test_large_pictures_say_that_they_are_ours() -> None:
     caption = big[-16:, LABELS_FROM // 3 :]
     assert (caption != floor).any()
     assert (draw_schematic(ROOM, LABELS_FROM - 1)[-16:, LABELS_FROM // 3 :] == floor).all()
-    assert "not AI2-THOR" in PICTURE_NOTE
+    assert "not AI2-THOR" in AlfworldConfig().picture_note
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 40])
