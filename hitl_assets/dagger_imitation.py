@@ -29,7 +29,12 @@ from resources.progress import ProgressListener
 from resources.store import StoreResource
 from resources.tracker import TrackerResource
 
-POLICY_SOURCES = ("contracts/policy_card.py", "samples/round_rows.py", "training/publish_agent_policy.py")
+POLICY_SOURCES = (
+    "contracts/policy_card.py",
+    "samples/replay_buffer.py",
+    "samples/round_rows.py",
+    "training/publish_agent_policy.py",
+)
 
 
 @dg.asset(

@@ -86,7 +86,7 @@ def preference_rounds(
     tags=stage_tags("samples"),
     partitions_def=dagger_iterations,
     deps=[preference_rounds],
-    code_version=code_version("contracts", "records/round_games.py", "samples/replay_buffer.py", *POLICY_SOURCES),
+    code_version=code_version("contracts", "records/round_games.py", *POLICY_SOURCES),
     description=(
         "What was preferred to what: every pair the second phase learned from, with the game and the step it comes "
         "from, and a data card.\n\n"

@@ -46,8 +46,17 @@ class ReplayRow:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
-    """A row whose picture is still on disk; blank where there is no folder."""
+class GameRow:
+    """A row whose picture is still on disk.
+
+    Attributes:
+        row_id: stable id, see :class:`ReplayRow`.
+        prompt: as the agent reads it.
+        task: the game's goal.
+        answers: as what completes the prompt.
+        folder: the game's; None where there is no game, and the picture is blank.
+        step: whose picture it is.
+    """
 
     row_id: str
     prompt: str
@@ -55,6 +64,42 @@ class _Entry:
     answers: tuple[str, ...]
     folder: Path | None
     step: int
+
+
+def imitated_rows(game: RoundGame) -> list[GameRow]:
+    """What is to be imitated of a game: at every labelled step the expert's thought, and its command after it."""
+    rows = []
+    for step in game.steps:
+        if step.expert_action is None:
+            continue
+        row_id, prompt = game.step_id(step.step), step.prompt
+        if step.expert_thought:
+            thought = (thought_completion(step.expert_thought),)
+            rows.append(GameRow(f"{row_id}/thought", prompt, game.result.task, thought, game.folder, step.step))
+            prompt = after_thought(prompt, step.expert_thought)
+        command = (completion(step.expert_action),)
+        rows.append(GameRow(row_id, prompt, game.result.task, command, game.folder, step.step))
+    return rows
+
+
+def preferred_rows(game: RoundGame) -> list[GameRow]:
+    """Pairs of a game: at labelled steps the expert's thought and command, where the agent's were others."""
+    rows = []
+    for step in game.steps:
+        if step.expert_action is None:
+            continue
+        row_id, prompt = game.step_id(step.step), step.prompt
+        thoughts = (thought_completion(step.expert_thought), thought_completion(step.agent_thought))
+        if step.expert_thought and step.agent_thought and thoughts[0] != thoughts[1]:
+            rows.append(GameRow(f"{row_id}/thought", prompt, game.result.task, thoughts, game.folder, step.step))
+        answers = (completion(step.expert_action), completion(step.agent_action))
+        # An agent that said nothing teaches nothing: there is no answer to prefer another one to.
+        if answers[0] == answers[1] or not answers[1].strip():
+            continue
+        if step.agent_thought:  # both actions are judged after what the agent really thought
+            prompt = after_thought(prompt, step.agent_thought)
+        rows.append(GameRow(row_id, prompt, game.result.task, answers, game.folder, step.step))
+    return rows
 
 
 @dataclass(eq=False)
@@ -68,9 +113,9 @@ class ReplayBuffer(ABC):
 
     capacity: int
     picture_size: int
-    _games: dict[str, list[_Entry]] = field(default_factory=dict, repr=False)
+    _games: dict[str, list[GameRow]] = field(default_factory=dict, repr=False)
     _known: set[str] = field(default_factory=set, repr=False)
-    _flat: list[_Entry] | None = field(default=None, repr=False)
+    _flat: list[GameRow] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.capacity < 1:
@@ -104,10 +149,10 @@ class ReplayBuffer(ABC):
         return self._add(name, [replace(entry, row_id=head + entry.row_id) for entry in self._entries(read)])
 
     @abstractmethod
-    def _entries(self, game: RoundGame) -> list[_Entry]:
+    def _entries(self, game: RoundGame) -> list[GameRow]:
         """A game's rows."""
 
-    def _add(self, name: str, entries: list[_Entry]) -> int:
+    def _add(self, name: str, entries: list[GameRow]) -> int:
         fresh = [entry for entry in entries if entry.row_id not in self._known]
         self._known.update(entry.row_id for entry in fresh)
         if fresh:
@@ -117,7 +162,7 @@ class ReplayBuffer(ABC):
             del self._games[next(iter(self._games))]
         return len(fresh)
 
-    def _rows(self) -> list[_Entry]:
+    def _rows(self) -> list[GameRow]:
         if self._flat is None:
             self._flat = [entry for entries in self._games.values() for entry in entries]
         return self._flat
@@ -153,7 +198,7 @@ class ReplayBuffer(ABC):
         drawn = order[begin : begin + first + (part < rest)]
         return [ReplayRow(row.row_id, self._picture(row), row.prompt, row.task, row.answers) for row in drawn]
 
-    def _picture(self, entry: _Entry) -> Picture:
+    def _picture(self, entry: GameRow) -> Picture:
         if entry.folder is None:
             return blank_picture(self.picture_size)
         picture: Picture = read_pictures(entry.folder, [entry.step])[0]
@@ -169,46 +214,19 @@ class ReplayBuffer(ABC):
 class BCReplayBuffer(ReplayBuffer):
     """Labelled steps, to be imitated."""
 
-    def _entries(self, game: RoundGame) -> list[_Entry]:
-        entries = []
-        for step in game.steps:
-            if step.expert_action is None:
-                continue
-            row_id, prompt = game.step_id(step.step), step.prompt
-            if step.expert_thought:
-                thought = (thought_completion(step.expert_thought),)
-                entries.append(_Entry(f"{row_id}/thought", prompt, game.result.task, thought, game.folder, step.step))
-                prompt = after_thought(prompt, step.expert_thought)
-            entries.append(
-                _Entry(row_id, prompt, game.result.task, (completion(step.expert_action),), game.folder, step.step)
-            )
-        return entries
+    def _entries(self, game: RoundGame) -> list[GameRow]:
+        return imitated_rows(game)
 
 
 class DPOReplayBuffer(ReplayBuffer):
     """Labelled steps at which the agent chose otherwise than the expert: pairs of a better and a worse answer."""
 
-    def _entries(self, game: RoundGame) -> list[_Entry]:
-        entries = []
-        for step in game.steps:
-            if step.expert_action is None:
-                continue
-            row_id, prompt = game.step_id(step.step), step.prompt
-            thoughts = (thought_completion(step.expert_thought), thought_completion(step.agent_thought))
-            if step.expert_thought and step.agent_thought and thoughts[0] != thoughts[1]:
-                entries.append(_Entry(f"{row_id}/thought", prompt, game.result.task, thoughts, game.folder, step.step))
-            answers = (completion(step.expert_action), completion(step.agent_action))
-            # An agent that said nothing teaches nothing: there is no answer to prefer another one to.
-            if answers[0] == answers[1] or not answers[1].strip():
-                continue
-            if step.agent_thought:  # both actions are judged after what the agent really thought
-                prompt = after_thought(prompt, step.agent_thought)
-            entries.append(_Entry(row_id, prompt, game.result.task, answers, game.folder, step.step))
-        return entries
+    def _entries(self, game: RoundGame) -> list[GameRow]:
+        return preferred_rows(game)
 
     def add_pairs(self, rows: Sequence[ReplayRow], name: str = CORRECTIONS) -> int:
         """Take in pairs that come from elsewhere, as one game; their pictures are blank. Returns how many were new."""
-        entries = [_Entry(row.row_id, row.prompt, row.task, row.answers, None, 0) for row in rows]
+        entries = [GameRow(row.row_id, row.prompt, row.task, row.answers, None, 0) for row in rows]
         return self._add(name, entries)
 
 

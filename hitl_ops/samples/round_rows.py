@@ -15,12 +15,11 @@ from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.preference_pair import PreferencePair
 from hitl_ops.contracts.publish import publish_json, publish_text, publishing
 from hitl_ops.records.round_games import RoundGame, RoundPhase, list_round_games, read_round_game
-from hitl_ops.samples.replay_buffer import BCReplayBuffer, DPOReplayBuffer, pairs_from_corrections
+from hitl_ops.samples.replay_buffer import imitated_rows, pairs_from_corrections, preferred_rows
 
 PAIRS_FILE = "pairs.jsonl"
 CARD_FILE = "data_card.json"
 PLOT_FILE = "pairs.png"
-_UNBOUNDED = 10**9
 _REMEDY = "materialise preference_pairs again"
 
 RowSource = Literal["rounds", "replay", "corrections"]
@@ -40,8 +39,8 @@ class LearnedRow(BaseModel):
     step: int
     policy_id: str = Field(description="whose answer was judged")
     expert: str = Field(description="who said what is better")
-    prompt: str
-    better: str
+    prompt: str = Field(description="what was read before the answers, the thought that led to them included")
+    better: str = Field(description="what completes it: a command, or a thought after `think:`")
     worse: str | None = Field(description="None where the better answer is imitated")
     label_ids: str = Field(default="", description="of corrections: the labels that say so, between commas")
 
@@ -80,35 +79,24 @@ def phase_rows(phase: RoundPhase, games: Path, *, replay: Iterable[tuple[str, Pa
 
 
 def _rows(phase: RoundPhase, game: RoundGame, source: str = "") -> list[LearnedRow]:
-    buffer = (DPOReplayBuffer if phase == "dpo" else BCReplayBuffer)(_UNBOUNDED, 1)  # pictures are not looked at
-    buffer.add_game(game, source)
-    wanted, head = set(buffer.row_ids), f"{source}/" if source else ""
-    found = []
-    for step in game.steps:
-        row_id = head + game.step_id(step.step)
-        texts = {
-            f"{row_id}/thought": (step.expert_thought, step.agent_thought),
-            row_id: (step.expert_action or "", step.agent_action),
-        }
-        found += [
-            LearnedRow(
-                row_id=name,
-                source="replay" if source else "rounds",
-                game_id=game.result.game_id,
-                game=game.name,
-                family=game.result.family,
-                round=game.result.round,
-                step=step.step,
-                policy_id=game.result.agent,
-                expert=game.result.expert,
-                prompt=step.prompt,
-                better=better,
-                worse=worse if phase == "dpo" else None,
-            )
-            for name, (better, worse) in texts.items()
-            if name in wanted
-        ]
-    return found
+    head = f"{source}/" if source else ""
+    return [
+        LearnedRow(
+            row_id=head + row.row_id,
+            source="replay" if source else "rounds",
+            game_id=game.result.game_id,
+            game=game.name,
+            family=game.result.family,
+            round=game.result.round,
+            step=row.step,
+            policy_id=game.result.agent,
+            expert=game.result.expert,
+            prompt=row.prompt,
+            better=row.answers[0].strip(),
+            worse=row.answers[1].strip() if phase == "dpo" else None,
+        )
+        for row in (preferred_rows if phase == "dpo" else imitated_rows)(game)
+    ]
 
 
 def correction_rows(pairs: Sequence[PreferencePair], used: Sequence[str]) -> list[LearnedRow]:
