@@ -123,9 +123,12 @@ class AgentTrainer:
             UserError: there are no rows, or the loss became infinite.
             ValueError: the rows are of the other phase.
         """
-        done = []
-        for _ in range(self.config.gradient_steps if count is None else count):
-            done.append(self._step(draw(self.step, self.config.rows_per_step, self.config.seed)))
+        done, wanted = [], self.config.gradient_steps if count is None else count
+        drawn = [draw(self.step + more, self.config.rows_per_step, self.config.seed) for more in range(wanted)]
+        # The weights of the start take the place of today's once, not at every step.
+        self.with_references([row for rows in drawn for row in rows if isinstance(row, DPORow)])
+        for rows in drawn:
+            done.append(self._step(rows))
             line = done[-1].model_dump(exclude_none=True)
             self._log.write(line)
             self._tracker.log_metrics({k: float(v) for k, v in line.items() if k != "step"}, self.step)

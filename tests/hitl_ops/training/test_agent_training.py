@@ -20,7 +20,7 @@ from hitl_ops.contracts.publish import TEMPORARY_MARK
 from hitl_ops.models.vision_agent import VisionAgent
 from hitl_ops.training import agent_config
 from hitl_ops.training.agent_config import AgentTrainConfig
-from hitl_ops.training.agent_reference import reference_logprobs
+from hitl_ops.training.agent_reference import StartWeights, reference_logprobs
 from hitl_ops.training.agent_rows import AgentRow, BCRow, DPORow, Draw, seeded_draw
 from hitl_ops.training.agent_training import CHECKPOINTS, LOG_FILE, AgentStep, AgentTrainer
 from hitl_ops.training.checkpoint import list_checkpoints
@@ -266,6 +266,26 @@ def test_a_reference_is_computed_once_and_outlives_the_process(tmp_path: Path, m
         assert [r.reference_winner for r in trainer.with_references(rows)] == [r.reference_winner for r in known]
         trainer.with_references(known)
     assert asked == [row.pair_id for row in rows]
+
+
+def test_the_starts_weights_are_swapped_in_once_for_all_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, swaps = made_up_pairs(8), []
+    plain = StartWeights.swapped_in
+
+    def counted(self: StartWeights, model: torch.nn.Module) -> Any:
+        swaps.append(model)
+        return plain(self, model)
+
+    monkeypatch.setattr(StartWeights, "swapped_in", counted)
+    one_by_one = DPO.replace(accumulation=1, batch_size=2)
+    with AgentTrainer(small_agent(), one_by_one, tmp_path / "together") as trainer:
+        together = trainer.steps(lambda step, count, seed: rows[step * count :][:count], 4)
+    assert len(swaps) == 1
+    with AgentTrainer(small_agent(), one_by_one, tmp_path / "apart") as trainer:
+        apart = [trainer.steps(lambda step, count, seed: rows[step * count :][:count], 1)[0] for _ in range(4)]
+    assert len(swaps) == 5
+    timeless = [[step.model_copy(update={"seconds": 0.0}) for step in steps] for steps in (together, apart)]
+    assert timeless[0] == timeless[1] and [step.rows for step in together] == [2] * 4
 
 
 # --- cut off --------------------------------------------------------------------------------------------------------
