@@ -196,19 +196,29 @@ class ReplayBuffer(ABC):
         first, rest = divmod(len(rows), parts)  # parts of equal length, the longer ones first
         begin = part * first + min(part, rest)
         drawn = order[begin : begin + first + (part < rest)]
-        return [ReplayRow(row.row_id, self._picture(row), row.prompt, row.task, row.answers) for row in drawn]
+        return [
+            ReplayRow(row.row_id, picture, row.prompt, row.task, row.answers)
+            for row, picture in zip(drawn, self._pictures(drawn), strict=True)
+        ]
 
-    def _picture(self, entry: GameRow) -> Picture:
-        if entry.folder is None:
-            return blank_picture(self.picture_size)
-        picture: Picture = read_pictures(entry.folder, [entry.step])[0]
-        if picture.shape != (self.picture_size, self.picture_size, 3):
-            raise UserError(
-                f"game '{entry.folder}' has pictures of {picture.shape[0]}×{picture.shape[1]}, "
-                f"not of {self.picture_size}×{self.picture_size}",
-                "train with the picture size the games were played with",
-            )
-        return picture
+    def _pictures(self, rows: Sequence[GameRow]) -> list[Picture]:
+        """The rows' pictures; each game's file is opened once."""
+        found = [blank_picture(self.picture_size) for _ in rows]
+        places: dict[Path, list[int]] = {}
+        for place, row in enumerate(rows):
+            if row.folder is not None:
+                places.setdefault(row.folder, []).append(place)
+        for folder, own in places.items():
+            pictures = read_pictures(folder, [rows[place].step for place in own])
+            if pictures.shape[1:] != (self.picture_size, self.picture_size, 3):
+                raise UserError(
+                    f"game '{folder}' has pictures of {pictures.shape[1]}×{pictures.shape[2]}, "
+                    f"not of {self.picture_size}×{self.picture_size}",
+                    "train with the picture size the games were played with",
+                )
+            for place, picture in zip(own, pictures, strict=True):
+                found[place] = picture
+        return found
 
 
 class BCReplayBuffer(ReplayBuffer):

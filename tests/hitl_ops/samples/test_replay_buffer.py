@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.preference_pair import PreferencePair
+from hitl_ops.records.round_games import read_pictures
 from hitl_ops.samples.replay_buffer import BCReplayBuffer, DPOReplayBuffer, pairs_from_corrections
 from tests.support.round_games import SIZE, made_game, pictures_of
 
@@ -59,6 +60,27 @@ def test_thoughts_are_learned_beside_the_commands_after_them(tmp_path: Path) -> 
         "bc/00/0000/000/thought": ("Step 0.\n>", (" think: go on", " think: stay")),
         "bc/00/0000/000": ("Step 0.\n> think: stay\n>", (" b", " a")),
     }
+
+
+def test_each_games_pictures_are_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, read = buffer(DPOReplayBuffer), []
+    for number, labels in enumerate((("b", "b", None, "b"), ("b",), ("a",))):
+        held.add_game(made_game(tmp_path, labels, game=number))
+    held.add_pairs(pairs_from_corrections([correction("one", "Go[]", "Wait[]")], SIZE))
+
+    def counted(folder: Path, steps: Any = None) -> Any:
+        read.append(folder.name)
+        return read_pictures(folder, steps)
+
+    monkeypatch.setattr("hitl_ops.samples.replay_buffer.read_pictures", counted)
+    rows = {row.row_id: row.picture for row in held.sample(0, 9, 0)}
+    assert sorted(read) == ["bc-00-0000", "bc-00-0001"]
+    wanted = {"bc/00/0000/000": pictures_of(4)[0], "bc/00/0000/001": pictures_of(4)[1]}
+    wanted |= {"bc/00/0000/003": pictures_of(4)[3], "bc/00/0001/000": pictures_of(1)[0]}
+    wanted["corrections/one"] = np.zeros((SIZE, SIZE, 3), np.uint8)
+    assert rows.keys() == wanted.keys()
+    for row_id, picture in wanted.items():
+        np.testing.assert_array_equal(rows[row_id], picture)
 
 
 def test_nothing_is_doubled(tmp_path: Path) -> None:
