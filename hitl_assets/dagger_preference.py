@@ -103,9 +103,8 @@ def preference_pairs(
     """Read the games, and write down what they taught."""
     from hitl_ops.samples.preference_pairs import read_preference_pairs
     from hitl_ops.samples.round_rows import CARD_FILE, PAIRS_FILE, PLOT_FILE, correction_rows, phase_rows, write_pairs
-    from hitl_ops.training.agent_phase import read_corrections
     from hitl_ops.training.agent_rounds import GAMES, replayed_games
-    from hitl_ops.training.agent_rounds_log import read_rounds_summary
+    from hitl_ops.training.agent_rounds_log import read_corrections, read_rounds_summary
 
     told = progress.of_step(context)
     with mistakes_named():

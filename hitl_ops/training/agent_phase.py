@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.progress import Progress, silent
-from hitl_ops.contracts.publish import publish_json, sweep_temporaries
+from hitl_ops.contracts.publish import sweep_temporaries
 from hitl_ops.contracts.text_game import TextGame
 from hitl_ops.rollouts.text_rounds import Collector
 from hitl_ops.samples.preference_pairs import read_preference_pairs
@@ -25,16 +23,6 @@ if TYPE_CHECKING:
 
 START = "start"
 """Folder of the agent that a phase made to begin with, within the phase's."""
-CORRECTIONS_FILE = "corrections.json"
-
-
-class Corrections(BaseModel):
-    """What stands in a phase's ``corrections.json``: annotators' corrections of another program among its pairs."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    used: list[str] = Field(default_factory=list, description="ids of the pairs")
-    too_long: int = Field(default=0, description="corrections whose prompt is longer than the agent reads")
 
 
 def train_agent_phase(
@@ -80,7 +68,7 @@ def train_agent_phase(
             new_agent(config, games).save(start)
     others = OtherSamples(
         games=replayed_games(replay or {}),
-        pairs=_corrections(start, pairs, out) if pairs else (),
+        pairs=_corrections(start, pairs) if pairs else (),
     )
     summary = train_rounds(config.rounds, start, games, collector, out, progress, tracker, others=others)
     if not summary.finished:
@@ -114,39 +102,8 @@ def new_agent(config: AgentPhaseConfig, games: Sequence[TextGame]) -> VisionAgen
     return VisionAgent.create(config.agent, corpus, config.seed)
 
 
-def _corrections(start: Path, files: Sequence[Path], out: Path) -> tuple[ReplayRow, ...]:
-    """Those corrections that the agent can read; noted in the phase's folder."""
-    from hitl_ops.models.vision_agent import VisionAgent
+def _corrections(start: Path, files: Sequence[Path]) -> tuple[ReplayRow, ...]:
+    from hitl_ops.models.vision_agent_files import read_agent_facts
 
-    agent = VisionAgent.load(start)
-    rows = pairs_from_corrections(
-        (pair for file in files for pair in read_preference_pairs(file)), agent.config.picture
-    )
-    fitting = tuple(row for row in rows if _fits(agent, row))
-    used = Corrections(used=[row.row_id for row in fitting], too_long=len(rows) - len(fitting))
-    publish_json(out / CORRECTIONS_FILE, used)
-    return fitting
-
-
-def _fits(agent: VisionAgent, row: ReplayRow) -> bool:
-    try:
-        for answer in row.answers:
-            agent.encode(row.prompt, answer, row.task)
-    except UserError:
-        return False
-    return True
-
-
-def read_corrections(phase: Path) -> Corrections:
-    """The corrections among a phase's pairs; none where nobody named any.
-
-    Raises:
-        UserError: the note is damaged.
-    """
-    file = phase / CORRECTIONS_FILE
-    try:
-        return Corrections.model_validate_json(file.read_bytes())
-    except FileNotFoundError:
-        return Corrections()
-    except (OSError, ValidationError):
-        raise UserError(f"'{file}' is damaged", "remove the phase's folder and play it again") from None
+    pairs = (pair for file in files for pair in read_preference_pairs(file))
+    return tuple(pairs_from_corrections(pairs, read_agent_facts(start).config.picture))

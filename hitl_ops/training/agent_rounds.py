@@ -26,7 +26,9 @@ from hitl_ops.rollouts.text_rounds import Collector, ExpertStopped, RoundBatch
 from hitl_ops.samples.replay_buffer import BCReplayBuffer, DPOReplayBuffer, ReplayRow
 from hitl_ops.training.agent_rounds_config import AgentRoundsConfig
 from hitl_ops.training.agent_rounds_log import (
+    CORRECTIONS_FILE,
     SUMMARY_FILE,
+    Corrections,
     RoundsSummary,
     read_rounds,
     read_rounds_summary,
@@ -52,7 +54,8 @@ class OtherSamples:
 
     Attributes:
         games: folders of finished games of earlier phases or iterations, each with a name that sets its rows apart.
-        pairs: in DPO, pairs that come from elsewhere, e.g. ``replay_buffer.pairs_from_corrections``.
+        pairs: in DPO, pairs that come from elsewhere, e.g. ``replay_buffer.pairs_from_corrections``; those that the
+            agent cannot read are left out.
     """
 
     games: tuple[tuple[str, Path], ...] = ()
@@ -212,7 +215,10 @@ class _Phase:
     def take_in(self, others: OtherSamples) -> None:
         """Fill the buffer with what comes from elsewhere."""
         if others.pairs and isinstance(self.buffer, DPOReplayBuffer):
-            self.buffer.add_pairs(others.pairs)
+            fitting = [pair for pair in others.pairs if _readable(self.agent, pair)]
+            self.buffer.add_pairs(fitting)
+            used = [pair.row_id for pair in fitting]
+            publish_json(self.out / CORRECTIONS_FILE, Corrections(used=used, too_long=len(others.pairs) - len(fitting)))
         for source, folder in others.games:
             self.buffer.add_game(folder, source)
 
@@ -318,6 +324,15 @@ class _Phase:
             expert_usage=self.collector.usage(),
             config=self.config.model_dump(mode="json"),
         )
+
+
+def _readable(agent: VisionAgent, row: ReplayRow) -> bool:
+    try:
+        for answer in row.answers:
+            agent.encode(row.prompt, answer, row.task)
+    except UserError:
+        return False
+    return True
 
 
 def _as_row(row: ReplayRow) -> AgentRow:

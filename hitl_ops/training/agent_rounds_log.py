@@ -17,6 +17,7 @@ from hitl_ops.records.round_games import RoundGameResult, RoundPhase
 
 ROUNDS_FILE = "rounds.jsonl"
 SUMMARY_FILE = "summary.json"
+CORRECTIONS_FILE = "corrections.json"
 
 
 class RoundLog(BaseModel):
@@ -66,6 +67,15 @@ class RoundsSummary(BaseModel):
     agent: str = Field(description="the folder it lies in, within the phase's; '' while rounds are missing")
     expert_usage: LLMUsage | None = None
     config: dict[str, Any]
+
+
+class Corrections(BaseModel):
+    """What stands in a phase's ``corrections.json``: annotators' corrections of another program among its pairs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    used: list[str] = Field(default_factory=list, description="ids of the pairs")
+    too_long: int = Field(default=0, description="corrections whose prompt is longer than the agent reads")
 
 
 def round_log(
@@ -180,3 +190,18 @@ def read_rounds_summary(folder: Path) -> RoundsSummary:
         raise UserError(f"there are no finished rounds in '{folder}'", "play them first") from None
     except (OSError, ValueError) as error:
         raise UserError(f"'{file}' cannot be read ({str(error).splitlines()[0]})", "remove it and run again") from None
+
+
+def read_corrections(phase: Path) -> Corrections:
+    """The corrections among a phase's pairs; none where nobody named any.
+
+    Raises:
+        UserError: the note is damaged.
+    """
+    file = phase / CORRECTIONS_FILE
+    try:
+        return Corrections.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return Corrections()
+    except (OSError, ValidationError):
+        raise UserError(f"'{file}' is damaged", "remove the phase's folder and play it again") from None

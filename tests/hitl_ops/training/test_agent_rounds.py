@@ -9,14 +9,24 @@ from typing import Any
 import pytest
 
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.preference_pair import PreferencePair
 from hitl_ops.contracts.station_epoch import sha256_of
 from hitl_ops.models.vision_agent import VisionAgent
 from hitl_ops.records.round_games import list_round_games, read_result, read_round_game
 from hitl_ops.rollouts.text_players import TextPlayersConfig, make_players
 from hitl_ops.rollouts.text_rounds import Players, RoundPlayer
+from hitl_ops.samples.preference_pairs import write_preference_pairs
 from hitl_ops.samples.replay_buffer import ReplayRow, blank_picture
+from hitl_ops.training.agent_phase import train_agent_phase
+from hitl_ops.training.agent_phase_config import AgentPhaseConfig
 from hitl_ops.training.agent_rounds import OtherSamples, train_rounds
-from hitl_ops.training.agent_rounds_log import RoundsSummary, read_rounds, read_rounds_summary
+from hitl_ops.training.agent_rounds_log import (
+    Corrections,
+    RoundsSummary,
+    read_corrections,
+    read_rounds,
+    read_rounds_summary,
+)
 from hitl_ops.training.checkpoint import list_checkpoints
 from hitl_ops.training.tracking import NullTracker
 from hitl_ops.training.train_log import read_log
@@ -44,6 +54,14 @@ def run(folder: Path, phase: str = "bc", players: Players | None = None, **given
         return train_rounds(rounds_config(phase, **given), agent, some, collector, folder / phase, **keywords)
     finally:
         collector.close()
+
+
+def make_pair(number: int, prompt: str) -> PreferencePair:
+    """An annotator's correction."""
+    facts: dict[str, Any] = {"episode_id": "e", "split": "train", "scene_id": "s", "task_type": "rearrange", "agent": 0}
+    facts |= {"iteration": 0, "play_id": "p", "step": number, "weight": 1.0, "policy_id": "planner-0", "trace": "t"}
+    said = {"chosen": "Navigate[desk]<end_act>", "rejected": "Wait[]<end_act>", "label_ids": f"{number}"}
+    return PreferencePair(**facts, **said, pair_id=f"e/p/{number}/pair", prompt=prompt)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +172,35 @@ def test_other_samples_come_first(phases: Path, tmp_path: Path) -> None:
     assert both.rounds[0].buffer >= alone.rounds[0].buffer - MAX_STEPS + differed > alone.rounds[0].buffer
     known = json.loads((list_checkpoints(tmp_path / "first" / "checkpoints")[-1] / "references.json").read_text())
     assert "corrections/1" in known
+    assert read_corrections(tmp_path / "first") == Corrections(used=["corrections/1"])
+    assert read_corrections(tmp_path / "bc") == Corrections()
+
+
+def test_pairs_that_the_agent_cannot_read_are_left_out_and_it_is_opened_once(
+    phases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = [make_pair(0, "Task: tidy up.\nAction:"), make_pair(1, "Task: tidy up. " * 5000)]
+    write_preference_pairs(tmp_path / "pairs.parquet", pairs, prompt_style="incremental")
+    opened, plain = [], VisionAgent.load
+
+    def counted(folder: Path, **changes: Any) -> VisionAgent:
+        opened.append(folder)
+        return plain(folder, **changes)
+
+    monkeypatch.setattr(VisionAgent, "load", counted)
+    config = AgentPhaseConfig(players=PLAYERS, rounds=rounds_config("dpo", rounds=1))
+    collector = RoundPlayer(make_players(PLAYERS, tmp_path / "llm"))
+    start, out, files = phases / "bc" / "agent", tmp_path / "dpo", [tmp_path / "pairs.parquet"]
+    try:
+        for _ in range(2):  # what is finished opens nobody
+            train_agent_phase(config, games(), collector, out, start=start, pairs=files)
+    finally:
+        collector.close()
+    (used,) = read_corrections(out).used
+    assert used == f"corrections/{pairs[0].pair_id}" and read_corrections(out).too_long == 1
+    assert opened == [start]
+    known = json.loads((list_checkpoints(out / "checkpoints")[-1] / "references.json").read_text())
+    assert {name for name in known if name.startswith("corrections/")} <= {used}
 
 
 def test_fresh_games_take_the_next_of_the_list_and_the_buffer_is_bounded(tmp_path: Path) -> None:
