@@ -228,7 +228,7 @@ def _play(
     told: _Told,
 ) -> None:
     player = RoundPlayer(_players(config, folder.parent.parent / "expert"))
-    at_once = config.evaluation.games_at_once
+    at_once, name = config.evaluation.games_at_once, agent.policy_id
     try:
         for start in range(0, len(missing), at_once):
             chosen = missing[start : start + at_once]
@@ -241,6 +241,7 @@ def _play(
                 picture=agent.config.picture,
                 history_turns=agent.config.history_turns,
                 play=RoundPlayConfig(games_at_once=at_once),
+                agent=name,
             )
             done = len(games) - len(missing) + start
 

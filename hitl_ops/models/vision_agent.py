@@ -174,9 +174,9 @@ class VisionAgent:
         Reads all weights that train: ask once, not at every step.
         """
         digest = hashlib.sha256(f"{self.config.base}|{self.seed}|{self._tokenizer_text}".encode())
-        for name, value in sorted(self.weights().items()):
+        for name, value in sorted(self.trainable_parameters().items()):
             digest.update(name.encode())
-            digest.update(value.numpy().tobytes())
+            digest.update(value.detach().cpu().contiguous().view(-1).numpy())
         return f"agent-{digest.hexdigest()[:10]}"
 
     @property

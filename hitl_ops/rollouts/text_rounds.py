@@ -78,6 +78,7 @@ class RoundBatch(BaseModel):
         picture: edge of the pictures, pixels.
         history_turns: turns the agent's prompt tells at most.
         play: how they are played.
+        agent: policy id of who acts, where it is known and stays so; "": whoever acts is asked.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -90,6 +91,7 @@ class RoundBatch(BaseModel):
     picture: int
     history_turns: int
     play: RoundPlayConfig
+    agent: str = ""
 
 
 class Collector(Protocol):
@@ -184,7 +186,7 @@ class RoundPlayer:
                     f"expert '{seat.expert.policy_id}' tells no thoughts",
                     "set enable_tc to false, or take the expert llm with llm.thoughts on",
                 )
-        running, name = list(seats), agent.policy_id
+        running, name = list(seats), batch.agent or agent.policy_id
         done: dict[int, RoundGame] = {}
         with ThreadPoolExecutor(len(seats), "label") as threads:  # experts answer while the agent chooses
             while running:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from hitl_ops.evaluation.text_evaluation import (
     figures_of,
     read_text_figures,
 )
+from hitl_ops.models.vision_agent import VisionAgent
+from hitl_ops.models.vision_agent_files import read_agent_facts
+from hitl_ops.records.round_games import read_result
 from tests.support.round_games import made_game
 from tests.support.text_rounds import MAX_STEPS, PLAYERS, games, start_agent
 
@@ -86,6 +90,26 @@ def test_all_are_scored_alike_and_finished_games_are_kept(tmp_path: Path, agents
         GateConfig(split="val", resamples=100),
     )
     assert verdict.episodes == 1
+
+
+def test_who_acts_is_asked_once_however_many_batches_there_are(
+    tmp_path: Path, agents: dict[str, tuple[Path, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, plain = [], VisionAgent.policy_id.fget
+
+    def counted(agent: VisionAgent) -> str:
+        asked.append(agent)
+        return str(plain(agent))
+
+    for at_once, folder in ((3, tmp_path / "one"), (1, tmp_path / "three")):
+        monkeypatch.setattr(VisionAgent, "policy_id", property(counted))
+        evaluate_text_agents({"bc": agents["bc"]}, _games(), _config(games_at_once=at_once), folder)
+        monkeypatch.undo()
+        asked.append("|")
+    batches = [len(list(some)) for told, some in groupby(asked, lambda one: one == "|") if not told]
+    assert batches[0] == batches[1]
+    known = read_agent_facts(agents["bc"][0]).policy_id
+    assert {read_result(file.parent).agent for file in tmp_path.glob("*/games/*/*/result.json")} == {known}
 
 
 def test_games_played_otherwise_are_played_again(tmp_path: Path, agents: dict[str, tuple[Path, str]]) -> None:
