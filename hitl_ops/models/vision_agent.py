@@ -269,7 +269,12 @@ class VisionAgent:
         return features[which]
 
     def logprobs(
-        self, rows: Sequence[EncodedRow], pictures: Pictures | None = None, *, features: Tensor | None = None
+        self,
+        rows: Sequence[EncodedRow],
+        pictures: Pictures | None = None,
+        *,
+        features: Tensor | None = None,
+        with_prompts: bool = False,
     ) -> RowScores:
         """How likely the agent is to complete prompts so; rows that share picture, task and prompt share its cost.
 
@@ -277,6 +282,7 @@ class VisionAgent:
             rows: prompts and completions.
             pictures: [N, S, S, 3] uint8; None where ``features`` is given.
             features: of the pictures, from :meth:`image_features`.
+            with_prompts: whether prompts are asked about, too.
 
         Returns:
             Of each row the sum of its completion's token log-probabilities, with gradient unless it is switched off,
@@ -295,7 +301,8 @@ class VisionAgent:
             else:
                 which = list(range(len(rows)))
             seen = self.model.language_projection(features)
-            return completion_scores(self._decoder, self._head, rows, seen, which, self.config.picture_place)
+            place = self.config.picture_place
+            return completion_scores(self._decoder, self._head, rows, seen, which, place, with_prompts=with_prompts)
 
     def choose(
         self,

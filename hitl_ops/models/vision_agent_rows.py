@@ -45,11 +45,14 @@ class RowScores(NamedTuple):
         sums: [N] float32, log-probability of each completion, summed over its tokens, nats.
         tokens: [N] int64, how many tokens each has, its end included.
         hits: [N] int64, how many of these were the likeliest at their place.
+        prompts: [] float32, mean log-probability of the tokens of prompts after their first, nats, what several rows
+            share counted once; None where it was not asked for.
     """
 
     sums: Tensor
     tokens: Tensor
     hits: Tensor
+    prompts: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,8 @@ class Layout:
             completion, sequence by sequence.
         targets: the id to predict there, int64 [A].
         counts: tokens of each completion.
+        told: place in the flattened [S * L] of each token of a prompt after its first, int64 [T]; the place before it
+            predicts it.
     """
 
     tokens: Tensor
@@ -106,6 +111,7 @@ class Layout:
     predictors: Tensor
     targets: Tensor
     counts: list[int]
+    told: Tensor
 
 
 def completion_scores(
@@ -115,6 +121,8 @@ def completion_scores(
     seen: Tensor,
     which: Sequence[int],
     place: PicturePlace = "before_prompt",
+    *,
+    with_prompts: bool = False,
 ) -> RowScores:
     """How likely a language model is to complete prompts so.
 
@@ -125,6 +133,7 @@ def completion_scores(
         seen: what the language model is shown of every picture [D, queries, H].
         which: per row, which of them.
         place: where it is shown that.
+        with_prompts: whether prompts are asked about, too.
 
     Returns:
         Of N rows; the sums with gradient unless it is switched off.
@@ -136,12 +145,17 @@ def completion_scores(
     sums: list[Tensor] = []
     hits: list[Tensor] = []
     order: list[int] = []
+    told: list[Tensor] = []
     queries = int(seen.shape[1])
     for chunk in chunks_of([_length(sequence, queries, place) for sequence in sequences]):
         some = [sequences[at] for at in chunk]
-        more_sums, more_hits = _run(decoder, head, lay_out(some, queries, place), seen)
+        layout = lay_out(some, queries, place)
+        hidden = _run(decoder, layout, seen)
+        more_sums, more_hits = _completions(head, layout, hidden)
         sums += more_sums
         hits += more_hits
+        if with_prompts:
+            told.append(_told(head, layout, hidden))
         order += [branch.row for one in some for branch in one.branches]
     places = sorted(range(len(rows)), key=order.__getitem__)
     return RowScores(
@@ -149,6 +163,7 @@ def completion_scores(
         sums=torch.stack([sums[at] for at in places]),
         tokens=torch.tensor([len(row.completion) for row in rows], device=seen.device),
         hits=torch.stack([hits[at] for at in places]),
+        prompts=torch.cat(told).mean() if told else None,
     )
 
 
@@ -266,6 +281,14 @@ def lay_out(sequences: Sequence[SharedPrompt], queries: int, place: PicturePlace
         predictors=torch.tensor(predictors),
         targets=torch.tensor([token for one in sequences for branch in one.branches for token in branch.completion]),
         counts=[len(branch.completion) for one in sequences for branch in one.branches],
+        told=torch.tensor(
+            [
+                number * longest + before + at
+                for number, one in enumerate(sequences)
+                for at in range(1, len(one.prompt))
+            ],
+            dtype=torch.int64,
+        ),
     )
 
 
@@ -309,8 +332,8 @@ def _sight(owner: Tensor, reach: Tensor) -> Tensor:
     return (causal & (prompt | (owner[:, None, :] == owner[:, :, None])))[:, None]
 
 
-def _run(decoder: Any, head: Any, layout: Layout, seen: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    """The sum of each completion's token log-probabilities, and its hits, sequence by sequence."""
+def _run(decoder: Any, layout: Layout, seen: Tensor) -> Tensor:
+    """What the language model makes of each place: [S * L, H]."""
     device = seen.device
     text = decoder.get_input_embeddings()(layout.tokens.to(device))
     # Everything in one table, then everything from its place there: the text's own, but where a picture is shown.
@@ -321,13 +344,24 @@ def _run(decoder: Any, head: Any, layout: Layout, seen: Tensor) -> tuple[Sequenc
     if layout.sight is not None:
         inputs = {"attention_mask": layout.sight.to(device), "position_ids": layout.positions.to(device)}
     embeds = _picked(table, places.to(device)).view_as(text)
-    hidden = decoder(inputs_embeds=embeds, use_cache=False, **inputs).last_hidden_state
-    logits = head(_picked(hidden.flatten(0, 1), layout.predictors.to(device))).float()
-    targets = layout.targets.to(device)
+    hidden: Tensor = decoder(inputs_embeds=embeds, use_cache=False, **inputs).last_hidden_state
+    return hidden.flatten(0, 1)
+
+
+def _completions(head: Any, layout: Layout, hidden: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """The sum of each completion's token log-probabilities, and its hits, sequence by sequence."""
+    logits = head(_picked(hidden, layout.predictors.to(hidden.device))).float()
+    targets = layout.targets.to(hidden.device)
     logprobs = -cross_entropy(logits, targets, reduction="none")
     likeliest = logits.detach().argmax(-1) == targets
     sums, hits = (found.split(layout.counts) for found in (logprobs, likeliest))
     return [part.sum() for part in sums], [part.sum() for part in hits]
+
+
+def _told(head: Any, layout: Layout, hidden: Tensor) -> Tensor:
+    """Log-probabilities of the prompts' tokens: [T]."""
+    logits = head(_picked(hidden, (layout.told - 1).to(hidden.device))).float()
+    return -cross_entropy(logits, layout.tokens.flatten()[layout.told].to(hidden.device), reduction="none")
 
 
 def _picked(table: Tensor, places: Tensor) -> Tensor:

@@ -42,6 +42,12 @@ class AgentTrainConfig(StrictConfig):
         default=(0.9, 0.999), description="AdamW's memory of the gradient and of the squared gradient"
     )
     max_grad_norm: float = Field(default=1.0, ge=0, description="gradients are scaled down to this norm; 0: never")
+    prompt_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="bc: what the prompts' own words count beside the answers, mean against mean; from it an agent of "
+        "random weights learns to read",
+    )
     dpo_beta: float = Field(default=0.1, gt=0, description="dpo: how dear it is to leave the reference")
     nll_weight: float = Field(
         default=0.5, ge=0, description="dpo: what the better answer's negative log-likelihood per token counts"

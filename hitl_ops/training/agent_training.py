@@ -208,15 +208,20 @@ class AgentTrainer:
         denominator = float((weights * tokens).sum())
         if not denominator:
             raise _nothing_to_learn()
-        loss = hits = 0.0
+        loss = nll = hits = 0.0
         for start in range(0, len(answers), self.config.batch_size):
             batch = slice(start, start + self.config.batch_size)
-            scores = self._agent.logprobs(encoded[batch], np.stack([row.picture for row in answers[batch]]))
+            weight = self.config.prompt_weight
+            pictures = np.stack([row.picture for row in answers[batch]])
+            scores = self._agent.logprobs(encoded[batch], pictures, with_prompts=weight > 0)
             part = -(scores.sums * weights[batch].to(scores.sums)).sum() / denominator
+            nll += part.item()
+            if scores.prompts is not None:
+                part = part - weight * scores.prompts * (len(encoded[batch]) / len(answers))
             part.backward()
             loss += part.item()
             hits += scores.hits.sum().item()
-        return {"loss": loss, "NLL": loss, "accuracy": hits / int(tokens.sum())}
+        return {"loss": loss, "NLL": nll, "accuracy": hits / int(tokens.sum())}
 
     def _pairs(self, rows: Sequence[AgentRow]) -> dict[str, float]:
         """Gradients of DPO with the better answers' likelihood mixed in."""
