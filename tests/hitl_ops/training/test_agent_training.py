@@ -18,6 +18,7 @@ from torch.testing import assert_close
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.publish import TEMPORARY_MARK
 from hitl_ops.models.vision_agent import VisionAgent
+from hitl_ops.models.vision_agent_rows import EncodedRow
 from hitl_ops.training import agent_config
 from hitl_ops.training.agent_config import AgentTrainConfig
 from hitl_ops.training.agent_reference import StartWeights, reference_logprobs
@@ -194,8 +195,28 @@ def test_every_field_changes_the_weights(tmp_path: Path, field: str) -> None:
 
 
 def test_every_field_is_looked_at() -> None:
-    elsewhere = {"phase", "gradient_steps", "keep_last", "schedule", "draw"}
+    elsewhere = {"phase", "gradient_steps", "keep_last", "schedule", "draw", "prompt_weight"}
     assert set(AgentTrainConfig.model_fields) == set(CHANGED) | elsewhere
+
+
+def test_the_prompts_words_count_as_much_as_asked_beside_the_answers(tmp_path: Path) -> None:
+    rows = made_up_answers(6)
+    found = {}
+    for weight in (0.0, 0.5):
+        agent = small_agent()
+        one = BC.replace(batch_size=len(rows), accumulation=1, prompt_weight=weight)
+        with AgentTrainer(agent, one, tmp_path / str(weight)) as trainer:
+            (found[weight],) = trainer.steps(all_of(rows), 1)
+    agent = small_agent()
+    encoded = [agent.encode(row.prompt, row.answer, row.task) for row in rows]
+    # A prompt's tokens after its first, as the completion of its first: all rows have prompts of their own here.
+    words = [EncodedRow(row.prompt[:1], row.prompt[1:], row.task) for row in encoded]
+    assert len({row.prompt for row in encoded}) == len(rows)
+    with torch.no_grad():
+        scores = agent.logprobs(words, np.stack([row.picture for row in rows]))
+    told = -float(scores.sums.sum() / scores.tokens.sum())
+    assert found[0.0].NLL == found[0.0].loss == pytest.approx(found[0.5].NLL, abs=1e-5)
+    assert found[0.5].loss == pytest.approx(found[0.5].NLL + 0.5 * told, abs=1e-4)
 
 
 def test_the_rate_falls_over_the_second_half_of_the_phase(tmp_path: Path) -> None:
