@@ -51,6 +51,8 @@ _UNSENT = 4 * 2**20
 """Bytes the web server may leave unread before frames are held back; increments then grow, nothing is lost."""
 _STATS_EVERY_S = 1.0
 _COLLECT_EVERY_S = 5.0
+_OPENED_AT_ONCE = 4
+"""Scenes in processes of their own that are opened at once: that is mostly waiting."""
 _SCENE_TRIES = 5
 """Times a play is taken up again at the same moment, its scene being lost; then it is given up."""
 _OpDuringOpening = ClientOp | Join | Leave | Close
@@ -89,7 +91,11 @@ class Worker:
         self._outgoing: list[PlayEvent] = []
         self._chores: queue.SimpleQueue[Callable[[], Callable[[], None]] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._aside = threading.Thread(target=self._work_aside, name="opening and closing", daemon=True)
+        count = 1 if self._scenes.kind == "kinematic" else _OPENED_AT_ONCE
+        self._aside = [
+            threading.Thread(target=self._work_aside, name=f"opening and closing {number}", daemon=True)
+            for number in range(count)
+        ]
         self._stopping = False
         self._ticks = 0
         self._busy_s = 0.0
@@ -99,7 +105,8 @@ class Worker:
 
     def run(self) -> None:
         """Simulate until told to stop, or until the web server has gone."""
-        self._aside.start()
+        for thread in self._aside:
+            thread.start()
         try:
             while not self._stopping:
                 due = self._schedule.wait()
@@ -387,7 +394,8 @@ class Worker:
     def _stop(self) -> None:
         """Pause every play and make its log durable."""
         self._stopping = True
-        self._chores.put(None)
+        for _ in self._aside:
+            self._chores.put(None)
         for play in self._plays.values():
             try:
                 if play.over is None:

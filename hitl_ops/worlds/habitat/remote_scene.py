@@ -75,6 +75,7 @@ class RemoteScene:
 
     Raises:
         UserError: the worker cannot be started, or cannot open the scene.
+        SceneLost: somebody killed it meanwhile.
     """
 
     kind = "habitat"
@@ -98,7 +99,7 @@ class RemoteScene:
         self.description: SceneDescription
         self.anchors: tuple[str, ...]
         self.hello: Hello
-        self._forget()
+        self.forget()
         self.reopen()
 
     # --- the process --------------------------------------------------------------------------------------
@@ -136,7 +137,8 @@ class RemoteScene:
         try:
             loaded = worker.questions.ask(Loaded, "load", scene=self._asked, within_s=self._config.start_within_s)
         except ConnectionLost as error:
-            raise SceneLost(_sentence(worker, str(error)), _REMEDY) from None
+            remedy = "look at its last words, and at scene.habitat.gpu: -1 needs no graphics card"
+            raise worker.not_opened(str(error), f"could not open '{self._asked['scene_id']}'", remedy) from None
         description = loaded.description or self._known
         if description is None:
             raise UserError("the scene's worker did not describe its scene", "report it with the worker's version")
@@ -151,9 +153,10 @@ class RemoteScene:
             )
         self.hello, self.description, self.anchors = worker.hello, description, anchors
         self._names = {*anchors, *(room.name for room in description.rooms)}
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Keep no answers: each is asked for anew."""
         self._routes, self._seen, self._clear = _Kept(_ROUTES_KEPT), _Kept(_PLACES_KEPT), _Kept(_PLACES_KEPT)
         self._doors, self._rooms, self._slots = _Kept(_PLACES_KEPT), _Kept(_PLACES_KEPT), {}
 

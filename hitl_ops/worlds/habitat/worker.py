@@ -471,7 +471,9 @@ def refusal(number: int, error: Exception) -> dict[str, Any]:
     if not isinstance(what, str):
         traceback.print_exc()
         what, remedy = f"{type(error).__name__}: {error}"[:1000], "the worker's log says more"
-    return {"id": number, "ok": False, "error": {"what": what, "remedy": str(remedy)}}
+    # One line each, whatever came from outside is quoted in it.
+    told = {"what": " ".join(what.split()), "remedy": " ".join(str(remedy).split())}
+    return {"id": number, "ok": False, "error": told}
 
 
 # --- the process --------------------------------------------------------------------------------------------------

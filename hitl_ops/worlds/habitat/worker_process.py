@@ -43,6 +43,7 @@ class WorkerProcess:
 
     Raises:
         UserError: its interpreter is missing, or it does not start.
+        SceneLost: somebody killed it meanwhile.
     """
 
     def __init__(self, config: HabitatConfig) -> None:
@@ -50,6 +51,7 @@ class WorkerProcess:
         if interpreter is None:
             raise UserError(f"the interpreter '{config.interpreter}' does not exist", "set scene.habitat.python")
         self._words: deque[str] = deque(maxlen=_WORDS)
+        self._killed = False
         folder = tempfile.mkdtemp(prefix=f"flywheel-scene-{os.getpid()}-") if hasattr(socket, "AF_UNIX") else ""
         place = os.path.join(folder, "scene.sock") if folder else ""
         try:
@@ -132,10 +134,23 @@ class WorkerProcess:
         return address
 
     def _not_started(self, why: str) -> UserError:
-        return UserError(
-            f"the scene's worker could not be started: {self.ended(why)}",
-            "look at the environment of scene.habitat.python; `flywheel doctor` does",
-        )
+        return self.not_opened(why, "could not be started", "look at the environment of scene.habitat.python")
+
+    def not_opened(self, why: str, what: str, remedy: str) -> UserError:
+        """What to say of one that ended before its scene was open.
+
+        Args:
+            why: see :meth:`ended`.
+            what: what became of it.
+            remedy: what to do where it ends like that every time.
+
+        Returns:
+            ``SceneLost`` where somebody killed it, for then another try is worth it.
+        """
+        words = f"the scene's worker (pid {self.pid}) {what}: {self.ended(why)}"
+        if -(self._process.returncode or 0) in (signal.SIGKILL, signal.SIGTERM) and not self._killed:
+            return SceneLost(words, "try again")
+        return UserError(words, remedy)
 
     def _listen(self) -> None:
         assert self._process.stderr is not None
@@ -163,7 +178,7 @@ class WorkerProcess:
 
     def _ended_by_itself(self, patience_s: float) -> int | None:
         try:
-            return self._process.wait(patience_s)
+            return self._process.wait(max(0.0, patience_s))
         except subprocess.TimeoutExpired:
             return None
 
@@ -179,7 +194,8 @@ class WorkerProcess:
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         with contextlib.suppress(OSError):
             process.stdin.close()
-        if patience_s <= 0 or self._ended_by_itself(patience_s) is None:
+        if self._ended_by_itself(patience_s) is None:
+            self._killed = True
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             process.wait()
@@ -194,6 +210,3 @@ def _connect(address: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.connect(address)
     return connection
-
-
-__all__ = ["SceneLost", "WorkerProcess"]
