@@ -2,7 +2,7 @@
 # done it costs next to nothing.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint format bench lock clean
+.PHONY: help setup demo up test test-habitat check lint format bench lock clean
 
 PYTHON3 ?= python3
 BIN := .venv/bin
@@ -15,7 +15,7 @@ PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $
 NAME ?= household
 
 help: ## say what there is
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 PAGES := $(shell find ui_collect/pages -name node_modules -prune -o -type f -print)
 
@@ -33,6 +33,9 @@ up: $(READY) ## everything at once: the graph, the runs, the experiments
 test: lint ## the whole suite
 	@$(PYTHON3) bootstrap.py --tests
 	@$(PYTEST)
+
+test-habitat: lint ## the tests of the habitat scene, which may not be skipped then: FLYWHEEL_HABITAT_PYTHON names its Python
+	@FLYWHEEL_DEMAND_HABITAT=1 PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/hitl_ops/worlds/habitat
 
 check: lint ## what is quick: style, types, import directions, fast tests
 	@$(PYTEST) --hypothesis-profile quick -m "not slow and not integration and not browser"

@@ -23,7 +23,7 @@ from resources.progress import ProgressListener
 from resources.store import StoreResource
 
 TEACHER = "teacher"
-HOUSEHOLD_SOURCES = ("contracts", "worlds/household", "experts/oracle.py", "rollouts")
+HOUSEHOLD_SOURCES = ("contracts", "worlds/household", "worlds/habitat", "experts/oracle.py", "rollouts")
 _SAMPLES = ("contracts", "records", "samples")
 
 
@@ -109,13 +109,13 @@ def teacher_rollouts(
     from hitl_ops.rollouts.run import run_rollouts
 
     with mistakes_named():
-        config = preset.resolve().rollouts
+        config = preset.resolve().played_rollouts
         out = store.iteration(PROGRAM, context.partition_key).rollouts / TEACHER
         episodes = read_episodes(episode_file(store.open().episodes, "train"))
         claim(
             out,
             {
-                "rollout": config.model_dump(mode="json", exclude={"processes", "max_episodes"}),
+                "rollout": config.told(),
                 "generator": GENERATOR_VERSION,
             },
         )

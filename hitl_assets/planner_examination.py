@@ -84,7 +84,7 @@ def planner_evaluation(
         ]
         players = players_of(chosen, store, iteration, context.instance)
         for position, (name, planner) in enumerate(players.items()):
-            config = chosen.rollouts.replace(
+            config = chosen.played_rollouts.replace(
                 planner=planner.model_dump(),
                 processes=section.processes,
                 decision_limit=section.decision_limit,
@@ -95,7 +95,7 @@ def planner_evaluation(
             )
             out = iteration.evaluation / "rollouts" / name
             made_from = {
-                "rollout": config.model_dump(mode="json", exclude={"processes", "max_episodes"}),
+                "rollout": config.told(),
                 "generator": GENERATOR_VERSION,
                 "planner": planner_fingerprint(planner),
                 "episodes": [episode.episode_id for episode in episodes],
@@ -114,6 +114,7 @@ def planner_evaluation(
                 episodes,
                 summary.videos[STUDENT],
                 _part(told, len(players), len(players) + 1, "videos"),
+                chosen.scene,
             )
         report = write_report(iteration.evaluation, title=f"Planner, iteration {context.partition_key}")
         figures = {name: value for name, value in summary.figures().items() if isinstance(value, int | float)}

@@ -29,6 +29,7 @@ from hitl_ops.samples.human_gold import HumanGoldConfig
 from hitl_ops.samples.scripted_expert import ScriptedExpertConfig
 from hitl_ops.samples.training_mix import MixConfig
 from hitl_ops.training.train_config import LoraShape, TrainConfig, partnr_paper
+from hitl_ops.worlds.habitat.config import SceneConfig
 
 PresetName = Literal["laptop", "laptop_loop", "paper", "tiny_ci"]
 Split = Literal["val", "test"]
@@ -150,6 +151,7 @@ class CheckLimits(StrictConfig):
 class PlannerPreset(StrictConfig):
     """One scale of the planner program."""
 
+    scene: SceneConfig = Field(default=SceneConfig(), description="what the homes are played in, by all who play")
     episodes: EpisodeSetConfig = Field(default=EpisodeSetConfig(), description="the tasks, per split")
     rollouts: RolloutConfig = Field(default=RolloutConfig(), description="the teacher at work")
     samples: SampleConfig = Field(default=SampleConfig(), description="what of its work is taught")
@@ -164,6 +166,13 @@ class PlannerPreset(StrictConfig):
     loop: LoopSection = Field(default=LoopSection(), description="how far the loop turns by itself")
     scripted: ScriptedSection = Field(default=ScriptedSection(), description="stand-ins for people, where asked for")
     checks: CheckLimits = Field(default=CheckLimits(), description="what the asset checks let pass")
+
+    @property
+    def played_rollouts(self) -> RolloutConfig:
+        """The teacher at work, in this preset's scene; one that ``rollouts`` names itself comes first."""
+        if self.rollouts.scene != SceneConfig():
+            return self.rollouts
+        return self.rollouts.replace(scene=self.scene.model_dump())
 
 
 # Two cores, no GPU, no network, minutes: a small Llama from scratch learns from the oracle. Figures found on held-out

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field
 
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.worlds.habitat.config import SceneConfig
 from ui_collect.web_settings import WebSettings
 
 
@@ -21,6 +22,7 @@ class CollectSettings(WebSettings):
     )
     policy_poll_s: float = Field(default=5.0, gt=0, le=3600, description="seconds between looks at the policy's alias")
     decision_limit: int = Field(default=50, ge=1, le=10_000, description="decisions the partner has in one episode")
+    scene: SceneConfig = Field(default=SceneConfig(), description="what the homes are played in")
 
     episodes_split: str = Field(default="train", pattern="^(train|val|test)$", description="episodes people play")
     task_order: Literal["shuffled", "file"] = Field(

@@ -61,6 +61,7 @@ class EpisodeHeader(BaseModel):
     roles: dict[int, Role]
     policies: dict[int, str] = Field(description="policy id per agent")
     world: str = Field(default="household", description="name of the world acted in")
+    scene: str = Field(default="kinematic", description="what stood below it: kinematic, or habitat")
 
 
 class EpisodeResult(BaseModel):

@@ -16,6 +16,7 @@ from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.records.session_log import SessionLog
 from hitl_ops.rollouts.live_session import LiveSession
 from hitl_ops.rollouts.session_replay import moments
+from hitl_ops.worlds.household.scene import Scene
 from hitl_ops.worlds.household.tools import STEPS_PER_SECOND
 
 if TYPE_CHECKING:
@@ -89,15 +90,25 @@ def film_play(
         UnplayableLog: the log does not fit this version's homes.
         UserError: nothing can draw on this machine, or the disk is full.
     """
+    from hitl_ops.worlds.habitat.open_scene import close_scene, open_recorded_scene
+
+    with _blamed_on_the_log():
+        scene = open_recorded_scene(log.header.scene, log.header.episode.scene_id)
+    try:
+        return _film_play(log, path, progress, film or FilmConfig(), poster, scene)
+    finally:
+        close_scene(scene)
+
+
+def _film_play(
+    log: SessionLog, path: Path, progress: Progress, film: FilmConfig, poster: Path | None, scene: Scene
+) -> int:
     from hitl_ops.contracts.publish import publishing
     from hitl_ops.worlds.household.catalog import OBJECT_SHAPES
-    from hitl_ops.worlds.household.kinematic_scene import load_scene
     from hitl_ops.worlds.household.renderer import make_renderer
     from hitl_ops.worlds.household.renderer.video import EpisodeVideo
 
-    film = film or FilmConfig()
-    with _blamed_on_the_log():
-        description = load_scene(log.header.episode.scene_id).description
+    description = scene.description
     renderer = make_renderer(description, OBJECT_SHAPES)
     try:
         ticks = log.events[-1].tick if log.events else 0
@@ -105,7 +116,7 @@ def film_play(
         total = ticks // every + 2
         trails: list[list[tuple[float, float]]] = [[], []]
         with EpisodeVideo(path, fps=film.rate(renderer.backend), size=(film.width, film.height)) as video:
-            for session in _played(log, every):
+            for session in _played(log, every, scene):
                 facts = session.world.facts
                 for trail, agent in zip(trails, facts.agents, strict=True):
                     trail.append((agent.x, agent.z))
@@ -119,9 +130,9 @@ def film_play(
     return video.frames
 
 
-def _played(log: SessionLog, every: int) -> Iterator[LiveSession]:
+def _played(log: SessionLog, every: int, scene: Scene) -> Iterator[LiveSession]:
     with _blamed_on_the_log():
-        yield from moments(log, every)
+        yield from moments(log, every, scene)
 
 
 @contextlib.contextmanager

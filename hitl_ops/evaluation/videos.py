@@ -11,6 +11,8 @@ from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.evaluation.play_film import FilmConfig
 from hitl_ops.evaluation.summary import VideoPicks
 from hitl_ops.records.traces import Trace, read_trace, trace_path
+from hitl_ops.worlds.habitat.config import SceneConfig
+from hitl_ops.worlds.household.scene import Scene
 from hitl_ops.worlds.household.world import HouseholdWorld
 
 VIDEO_FOLDER = "videos"
@@ -19,13 +21,14 @@ _FRAMES = {"opengl": 240, "pybullet": 60}  # TinyRenderer takes tenths of a seco
 _SECONDS_AT_LEAST = 8
 
 
-def replay(episode: Episode, trace: Trace, every: int) -> Iterator[HouseholdWorld]:
+def replay(episode: Episode, trace: Trace, every: int, scene: Scene | None = None) -> Iterator[HouseholdWorld]:
     """Play a trace's decisions again in the world they were made in.
 
     Args:
         episode: the task the trace is of.
         trace: what was decided, and when.
         every: simulation steps between two moments.
+        scene: what the trace was made in; by default the kinematic one.
 
     Yields:
         The world at step 0, every ``every`` steps, and at the end.
@@ -33,7 +36,7 @@ def replay(episode: Episode, trace: Trace, every: int) -> Iterator[HouseholdWorl
     Raises:
         UserError: the episode's home is missing, or the world does not end in the state the trace ended in.
     """
-    world = HouseholdWorld(episode)
+    world = HouseholdWorld(episode, scene=scene)
     upcoming = sorted(trace.decisions, key=lambda decision: decision.index)
     last = trace.result.sim_steps
     while True:
@@ -54,7 +57,9 @@ def replay(episode: Episode, trace: Trace, every: int) -> Iterator[HouseholdWorl
         )
 
 
-def film(episode: Episode, trace: Trace, path: Path, how: FilmConfig | None = None) -> Path:
+def film(
+    episode: Episode, trace: Trace, path: Path, how: FilmConfig | None = None, scenes: SceneConfig | None = None
+) -> Path:
     """Film a trace: what each agent sees, the plan, the task, the actions and how far they have come.
 
     Args:
@@ -62,6 +67,7 @@ def film(episode: Episode, trace: Trace, path: Path, how: FilmConfig | None = No
         trace: what was decided.
         path: the mp4 to publish.
         how: what the film is like; by default it takes about as long as others, however long the episode is.
+        scenes: how the scene it was made in is opened; else as the environment says.
 
     Returns:
         ``path``.
@@ -69,13 +75,20 @@ def film(episode: Episode, trace: Trace, path: Path, how: FilmConfig | None = No
     Raises:
         UserError: the trace does not belong to this version's world, or the disk is full.
     """
+    from hitl_ops.worlds.habitat.open_scene import recorded_scene
+
+    with recorded_scene(trace.header.scene, episode.scene_id, scenes) as scene:
+        _film(episode, trace, path, how, scene)
+    return path
+
+
+def _film(episode: Episode, trace: Trace, path: Path, how: FilmConfig | None, scene: Scene) -> None:
     from hitl_ops.worlds.household.catalog import OBJECT_SHAPES
-    from hitl_ops.worlds.household.kinematic_scene import load_scene
     from hitl_ops.worlds.household.renderer import make_renderer
     from hitl_ops.worlds.household.renderer.captions import Captions
     from hitl_ops.worlds.household.renderer.video import EpisodeVideo
 
-    description = load_scene(episode.scene_id).description
+    description = scene.description
     renderer = make_renderer(description, OBJECT_SHAPES)
     try:
         if how is None:
@@ -88,7 +101,7 @@ def film(episode: Episode, trace: Trace, path: Path, how: FilmConfig | None = No
             begun = EpisodeVideo(path, fps=how.rate(renderer.backend), size=(how.width, how.height))
         trails: list[list[tuple[float, float]]] = []
         with begun as video:
-            for world in replay(episode, trace, every):
+            for world in replay(episode, trace, every, scene):
                 facts = world.facts
                 trails = trails or [[] for _ in facts.agents]
                 for trail, agent in zip(trails, facts.agents, strict=True):
@@ -102,11 +115,15 @@ def film(episode: Episode, trace: Trace, path: Path, how: FilmConfig | None = No
                 video.add_moment(renderer, description, OBJECT_SHAPES, facts, captions, trails)
     finally:
         renderer.close()
-    return path
 
 
 def record_videos(
-    folder: Path, traces: Path, episodes: Iterable[Episode], picks: VideoPicks, progress: Progress = silent
+    folder: Path,
+    traces: Path,
+    episodes: Iterable[Episode],
+    picks: VideoPicks,
+    progress: Progress = silent,
+    scenes: SceneConfig | None = None,
 ) -> dict[str, Path]:
     """Film the best, the median and the worst episode of a policy.
 
@@ -116,6 +133,7 @@ def record_videos(
         episodes: the tasks, those picked among them.
         picks: episode ids.
         progress: told after every video.
+        scenes: how the scenes they were made in are opened; else as the environment says.
 
     Returns:
         The files by name.
@@ -136,7 +154,8 @@ def record_videos(
 
             publish_bytes(path, filmed[episode_id].read_bytes())
         else:
-            filmed[episode_id] = film(by_id[episode_id], read_trace(trace_path(traces, episode_id)), path)
+            trace = read_trace(trace_path(traces, episode_id))
+            filmed[episode_id] = film(by_id[episode_id], trace, path, scenes=scenes)
         videos[name] = path
         progress(number, len(wanted), f"video of {episode_id}")
     return videos

@@ -55,6 +55,7 @@ class SessionLogHeader(BaseModel):
     program: str = Field(default="planner", max_length=64, description="the loop the play is collected for")
     iteration: int = Field(default=0, ge=0, description="the turn of that loop")
     tutorial: bool = Field(default=False, description="played to learn the keys; never training data")
+    scene: Literal["kinematic", "habitat"] = Field(default="kinematic", description="what the home was played in")
     generator: str = Field(default="", max_length=64, description="version of the homes and tasks")
     started: float = Field(default=0.0, ge=0, le=1e11, description="seconds since 1970")
 

@@ -32,6 +32,7 @@ from hitl_ops.rollouts.partner_decisions import Correction, PartnerDecisions, Pa
 from hitl_ops.rollouts.person_decisions import INTERRUPTED, PersonDecisions, readable_action
 from hitl_ops.worlds.household.prompts import AgentView, PromptStyle
 from hitl_ops.worlds.household.reach import things_in_reach
+from hitl_ops.worlds.household.scene import Scene
 from hitl_ops.worlds.household.world import Control, Finished, HouseholdWorld
 
 ACTS_AT_MOST = 400
@@ -77,9 +78,12 @@ class LiveSession:
         decision_limit: decisions the partner's policy may make (PARTNR: 50); it stands still afterwards.
         participant: who plays; the person's decisions carry the policy id ``human:<participant>``.
         partner_policy: id of the policy that begins as partner; every decision names the one that made it.
+        scene: what the home is played in; by default the kinematic one. Whoever opened it closes it.
 
     Raises:
         UserError: the episode's home or one of its assets is missing.
+        SceneLost: the scene's process ended; ``step``, ``apply`` and looks raise it too, and the play is to be
+            restored from its log then.
         ValueError: there is no such agent.
 
     Attributes:
@@ -102,6 +106,7 @@ class LiveSession:
         decision_limit: int = 50,
         participant: str = "",
         partner_policy: str = "",
+        scene: Scene | None = None,
     ) -> None:
         if human not in (0, 1):
             raise ValueError(f"no agent {human}")
@@ -110,7 +115,7 @@ class LiveSession:
         self.partner = 1 - human
         self.roles: dict[int, Role] = {human: "human", self.partner: "ai"}
         self.person_id = f"human:{participant}"
-        self.world = HouseholdWorld(episode)
+        self.world = HouseholdWorld(episode, scene=scene)
         self.decisions: list[Decision] = []
         self.paused = False
         self.finish: FinishEvent | None = None
@@ -369,6 +374,7 @@ class LiveSession:
             roles=self.roles,
             policies={self.human: self.person_id, self.partner: self.partner_policy},
             world=self.world.name,
+            scene=self.world.scene.kind,
         )
 
     def result(self, ended_by: EndedBy | None = None) -> EpisodeResult:

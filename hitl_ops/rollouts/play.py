@@ -12,6 +12,7 @@ from hitl_ops.contracts.decision import DISTURBED, Decision, EpisodeHeader, Epis
 from hitl_ops.contracts.episode import Episode
 from hitl_ops.contracts.planner import Observation, Planner, Reply
 from hitl_ops.worlds.household.prompts import AgentView, PromptStyle
+from hitl_ops.worlds.household.scene import Scene
 from hitl_ops.worlds.household.world import Finished, HouseholdWorld
 
 _UNTIL_SOMETHING_ENDS = 1 << 40
@@ -35,6 +36,7 @@ def play_episode(
     decision_limit: int = 50,
     keep_world_graph: bool = True,
     disturbance: float = 0.0,
+    scene: Scene | None = None,
 ) -> PlayedEpisode:
     """Play one episode to its end.
 
@@ -47,14 +49,16 @@ def play_episode(
         disturbance: probability that an agent does something at random instead of what its planner would choose.
             Such decisions carry ``stats["disturbed"]`` and never become samples; the planner's next ones show how
             to go on from there (noise injection, Laskey et al. 2017, arXiv 1703.09327).
+        scene: what the home is played in; by default the kinematic one.
 
     Returns:
         Header, decisions in the order they were made, and the result.
 
     Raises:
         UserError: the episode's scene is missing, or a planner cannot go on.
+        SceneLost: the scene's process ended.
     """
-    return _Play(episode, planners, style, decision_limit, keep_world_graph, disturbance).run()
+    return _Play(episode, planners, style, decision_limit, keep_world_graph, disturbance, scene).run()
 
 
 class _Play:
@@ -66,6 +70,7 @@ class _Play:
         decision_limit: int,
         keep_world_graph: bool,
         disturbance: float,
+        scene: Scene | None,
     ) -> None:
         self.episode = episode
         self.planners = planners
@@ -73,7 +78,7 @@ class _Play:
         self.keep_world_graph = keep_world_graph
         self.disturbance = disturbance
         self.luck = random.Random(f"disturbance of {episode.episode_id}")
-        self.world = HouseholdWorld(episode)
+        self.world = HouseholdWorld(episode, scene=scene)
         self.views = {agent: AgentView(self.world, agent, style) for agent in planners}
         self.decisions: list[Decision] = []
         self.open: dict[int, Decision] = {}
@@ -119,6 +124,7 @@ class _Play:
             roles=self.roles,
             policies={agent: planner.policy_id for agent, planner in self.planners.items()},
             world=world.name,
+            scene=world.scene.kind,
         )
         return PlayedEpisode(header, self.decisions, result)
 

@@ -31,6 +31,9 @@ from hitl_ops.experts.llm_ledger import BudgetExhausted
 from hitl_ops.records.traces import read_trace, trace_path, write_trace
 from hitl_ops.rollouts.planners import PlannerConfig, make_planner, planner_fingerprint, planner_name
 from hitl_ops.rollouts.play import play_episode
+from hitl_ops.worlds.habitat.config import SceneConfig
+from hitl_ops.worlds.habitat.open_scene import KeptScenes
+from hitl_ops.worlds.household.scene import SceneLost
 
 CRASH_TRIES = 2
 """Times an episode is tried before its crash is recorded as a failure."""
@@ -59,6 +62,13 @@ class RolloutConfig(StrictConfig):
     )
     max_episodes: int = Field(default=0, ge=0, description="play only the first so many episodes; 0: all")
     keep_world_graph: bool = Field(default=True, description="log what the agent knew with every decision")
+    scene: SceneConfig = Field(default=SceneConfig(), description="what the homes are played in")
+
+    def told(self) -> dict[str, Any]:
+        """What of it decides how episodes go, as records keep it; where it is played is said unless it is the usual."""
+        told = self.model_dump(mode="json", exclude={"processes", "max_episodes", "scene"})
+        scene = self.scene.told()
+        return {**told, "scene": scene} if scene else told
 
 
 class RolloutSummary(BaseModel):
@@ -118,7 +128,7 @@ def run_rollouts(
 
 def _claim(out: Path, config: RolloutConfig) -> None:
     """Write what this rollout is, or check that the folder holds the same one."""
-    told = config.model_dump(mode="json", exclude={"processes", "max_episodes"})
+    told = config.told()
     told["planner_fingerprint"] = planner_fingerprint(config.planner)
     file = out / "rollout.json"
     if file.exists():
@@ -126,7 +136,7 @@ def _claim(out: Path, config: RolloutConfig) -> None:
             before = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
             raise UserError(f"rollout file '{file}' is corrupt ({error})", "delete the folder and run again") from None
-        differing = [key for key in told if before.get(key) != told[key]]
+        differing = [key for key in ("scene", *told) if before.get(key) != told.get(key)]
         if differing:
             raise UserError(
                 f"'{out}' holds a rollout with another '{differing[0]}'", "name another --out, or run with --fresh"
@@ -221,6 +231,14 @@ def _work(pipe: Connection, config_data: dict[str, Any], out_text: str, threads:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's to handle; it closes the pipe.
     config = RolloutConfig.model_validate(config_data)
     out = Path(out_text)
+    scenes = KeptScenes(config.scene)
+    try:
+        _play_on(pipe, config, out, threads, scenes)
+    finally:
+        scenes.close()
+
+
+def _play_on(pipe: Connection, config: RolloutConfig, out: Path, threads: int, scenes: KeptScenes) -> None:
     planner: Planner | None = None
     while True:
         try:
@@ -230,7 +248,10 @@ def _work(pipe: Connection, config_data: dict[str, Any], out_text: str, threads:
         try:
             if planner is None:
                 planner = make_planner(config.planner, out / "planner", threads=threads)
-            answer: tuple[str, Any] = ("done", _play_one(Episode.model_validate(data), planner, config, out))
+            answer: tuple[str, Any] = ("done", _play_one(Episode.model_validate(data), planner, config, out, scenes))
+        except SceneLost as error:
+            # As if this process had crashed with it: the episode is played anew, in another scene.
+            answer = ("crash", str(error))
         except UserError as error:
             out_of_budget = isinstance(error, BudgetExhausted)
             answer = ("budget", str(error)) if out_of_budget else ("user_error", (error.what, error.remedy))
@@ -242,7 +263,7 @@ def _work(pipe: Connection, config_data: dict[str, Any], out_text: str, threads:
             return  # The parent is gone; the trace is published, so nothing is lost.
 
 
-def _play_one(episode: Episode, planner: Planner, config: RolloutConfig, out: Path) -> str:
+def _play_one(episode: Episode, planner: Planner, config: RolloutConfig, out: Path, scenes: KeptScenes) -> str:
     played = play_episode(
         episode,
         {0: planner, 1: planner},
@@ -250,6 +271,7 @@ def _play_one(episode: Episode, planner: Planner, config: RolloutConfig, out: Pa
         decision_limit=config.decision_limit,
         keep_world_graph=config.keep_world_graph,
         disturbance=config.disturbance,
+        scene=scenes.scene(episode.scene_id),
     )
     path = trace_path(out / "traces", episode.episode_id)
     with disk_errors_named(path):
@@ -269,6 +291,7 @@ def _record_crash(episode: Episode, config: RolloutConfig, out: Path) -> None:
         seed=episode.seed,
         roles={0: "ai", 1: "ai"},
         policies={0: policy, 1: policy},
+        scene=config.scene.kind,
     )
     result = EpisodeResult(
         percent_complete=0.0,

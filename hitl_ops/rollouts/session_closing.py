@@ -39,6 +39,8 @@ from hitl_ops.rollouts.live_session import LiveSession
 from hitl_ops.rollouts.partner_decisions import Correction
 from hitl_ops.rollouts.session_frames import FRAMES_PER_SECOND, TICKS_PER_FRAME, FrameRecorder
 from hitl_ops.rollouts.session_replay import ReplayedPlay, moments
+from hitl_ops.worlds.habitat.config import SceneConfig
+from hitl_ops.worlds.habitat.open_scene import recorded_scene
 
 TRACE_FOLDER = "traces"
 
@@ -64,13 +66,14 @@ class ClosedPlay:
     corrections: list[Correction]
 
 
-def close_play(path: str | Path) -> ClosedPlay:
+def close_play(path: str | Path, scenes: SceneConfig | None = None) -> ClosedPlay:
     """Write a finished play's files from its log, then let the open log go.
 
     Takes as long as a replay (about a second for ten minutes of play): not for a loop that must not wait.
 
     Args:
         path: the log, open or closed; a closed one has its other files written anew.
+        scenes: how the scene it was played in is opened; else as the environment says.
 
     Raises:
         UserError: the log is missing, corrupt, still being written or without its finish; the replay ends otherwise
@@ -83,10 +86,11 @@ def close_play(path: str | Path) -> ClosedPlay:
         if finish is None:
             raise UserError(f"session log '{file}': the play is not over", "finish it first, or go on with it")
         recorder: FrameRecorder | None = None
-        for session in moments(log, TICKS_PER_FRAME):
-            if recorder is None:
-                recorder = FrameRecorder(session)
-            recorder.record()
+        with recorded_scene(log.header.scene, log.header.episode.scene_id, scenes) as scene:
+            for session in moments(log, TICKS_PER_FRAME, scene):
+                if recorder is None:
+                    recorder = FrameRecorder(session)
+                recorder.record()
         assert recorder is not None  # moments has at least the end
         replayed = ReplayedPlay(log, session, session.digest())
         if replayed.difference is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,16 +11,24 @@ from hitl_ops.contracts.errors import UserError
 from hitl_ops.records.session_events import SessionEvent
 from hitl_ops.records.session_log import SessionLog, SessionLogHeader, read_session_log
 from hitl_ops.rollouts.live_session import LiveSession
+from hitl_ops.worlds.habitat.open_scene import close_scene, open_recorded_scene, recorded_scene
+from hitl_ops.worlds.household.scene import Scene
 
 _REMEDY = "it does not fit this version's homes; replay it with the version that recorded it"
 
 
-def session_of(header: SessionLogHeader) -> LiveSession:
+def session_of(header: SessionLogHeader, scene: Scene | None = None) -> LiveSession:
     """The play a log is of, at its beginning.
+
+    Args:
+        header: which play.
+        scene: what it was played in; opened where it is not given, and whoever takes the session closes it.
 
     Raises:
         UserError: the episode's home or one of its assets is missing.
     """
+    if scene is None:
+        scene = open_recorded_scene(header.scene, header.episode.scene_id)
     return LiveSession(
         header.episode,
         human=header.human,
@@ -27,29 +36,39 @@ def session_of(header: SessionLogHeader) -> LiveSession:
         decision_limit=header.decision_limit,
         participant=header.participant,
         partner_policy=header.partner_policy,
+        scene=scene,
     )
 
 
-def restore(log: SessionLog | str | Path) -> LiveSession:
+def restore(log: SessionLog | str | Path, scene: Scene | None = None) -> LiveSession:
     """The play as it stood at the last event of its log, ready to go on.
 
     Args:
         log: the log, read or to be read.
+        scene: what it was played in; opened where it is not given, and whoever takes the session closes it.
 
     Raises:
         UserError: the log is missing or corrupt, or an event in it cannot have happened.
     """
-    (session,) = moments(log if isinstance(log, SessionLog) else read_session_log(log))
+    read = log if isinstance(log, SessionLog) else read_session_log(log)
+    opened = scene or open_recorded_scene(read.header.scene, read.header.episode.scene_id)
+    try:
+        (session,) = moments(read, scene=opened)
+    except BaseException:
+        if scene is None:
+            close_scene(opened)
+        raise
     session.take_answers()
     return session
 
 
-def moments(log: SessionLog, every: int = 0) -> Iterator[LiveSession]:
+def moments(log: SessionLog, every: int = 0, scene: Scene | None = None) -> Iterator[LiveSession]:
     """Play a log again.
 
     Args:
         log: what happened.
         every: ticks between two moments to stop at; 0 stops nowhere on the way.
+        scene: what it was played in; opened where it is not given, and closed at the end.
 
     Yields:
         The same session again and again: at tick 0, every ``every`` ticks, and once more at the end, after the last
@@ -58,7 +77,14 @@ def moments(log: SessionLog, every: int = 0) -> Iterator[LiveSession]:
     Raises:
         UserError: an event cannot have happened: the world does not get to its tick, or it comes in the wrong order.
     """
-    session = session_of(log.header)
+    header = log.header
+    given = nullcontext(scene) if scene is not None else recorded_scene(header.scene, header.episode.scene_id)
+    with given as opened:
+        yield from _moments(log, every, opened)
+
+
+def _moments(log: SessionLog, every: int, scene: Scene) -> Iterator[LiveSession]:
+    session = session_of(log.header, scene)
     if every:
         yield session
     for event in log.events:
@@ -115,11 +141,12 @@ class ReplayedPlay:
 
 
 def replay(path: str | Path) -> ReplayedPlay:
-    """Play a log again, to its end.
+    """Play a log again, to its end; the session is to be looked at, its scene is closed.
 
     Raises:
         UserError: the log is missing or corrupt, or an event in it cannot have happened.
     """
     log = read_session_log(path)
-    session = restore(log)
+    (session,) = moments(log)
+    session.take_answers()
     return ReplayedPlay(log, session, session.digest())

@@ -17,14 +17,20 @@ from hitl_ops.records.session_log import (
     read_session_log,
 )
 from hitl_ops.rollouts.session_replay import restore, session_of
+from hitl_ops.worlds.habitat.config import SceneConfig
+from hitl_ops.worlds.habitat.open_scene import close_scene, open_recorded_scene, open_scene
 from hitl_ops.worlds.household.catalog import OBJECT_SHAPES
 from hitl_ops.worlds.household.layout import REACH
+from hitl_ops.worlds.household.scene import SceneLost
 from ui_collect.keyframes import FrameNames
 from ui_collect.simulation.messages import Opened, OpenPlay
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hitl_ops.contracts.store import Store
     from hitl_ops.rollouts.live_session import LiveSession
+    from hitl_ops.worlds.household.scene import Scene
 
 
 @dataclass(frozen=True)
@@ -46,18 +52,22 @@ class OpenedPlay:
     told: dict[str, Any]
 
 
-def open_play(asked: OpenPlay, store: Store, policy: str) -> OpenedPlay:
+def open_play(asked: OpenPlay, store: Store, policy: str, scenes: SceneConfig | None = None) -> OpenedPlay:
     """Open a play's log and bring its world to where the log ends.
 
     Args:
         asked: which play.
         store: where logs are kept.
         policy: id of the policy that begins as partner; empty where it is not known.
+        scenes: what new plays are played in; one that goes on stays in the scene it began in. Whoever takes the
+            session closes its scene.
 
     Raises:
         UserError: the episode is no episode, its home is missing, the log is corrupt or held by another process, or
             the disk is full.
+        SceneLost: the scene's process ended meanwhile.
     """
+    scenes = scenes or SceneConfig()
     paths = store.iteration(asked.program, asked.iteration)
     # Both ids are hex digits, see messages.Id; nothing else of what was asked gets into a path.
     file = log_path(paths.sessions / asked.session_id, asked.play_id)
@@ -69,11 +79,15 @@ def open_play(asked: OpenPlay, store: Store, policy: str) -> OpenedPlay:
         log = read_session_log(file if file.exists() else closed)
         if log.finish is None:
             log, writer = SessionLogWriter.resume(file)
+        scene: Scene | None = None
         try:
-            session = restore(log)
+            scene = open_recorded_scene(log.header.scene, log.header.episode.scene_id, scenes)
+            session = restore(log, scene)
         except BaseException:
             if writer is not None:
                 writer.close()
+            if scene is not None:
+                close_scene(scene)
             raise
     else:
         try:
@@ -96,10 +110,34 @@ def open_play(asked: OpenPlay, store: Store, policy: str) -> OpenedPlay:
             tutorial=asked.tutorial,
             generator=_version(),
             started=time.time(),
+            scene=scenes.kind,
         )
-        session = session_of(header)
-        writer = SessionLogWriter.create(file, header)
+        scene = open_scene(scenes, episode.scene_id)
+        try:
+            session = session_of(header, scene)
+            writer = SessionLogWriter.create(file, header)
+        except BaseException:
+            close_scene(scene)
+            raise
     return OpenedPlay(asked, session, writer, name, what_a_page_draws(session, resumed=resumed).model_dump())
+
+
+def open_play_in_the_end(
+    asked: OpenPlay, store: Store, policy: str, scenes: SceneConfig, *, tries: int, say: Callable[[str], None]
+) -> OpenedPlay:
+    """:func:`open_play`, again where its scene was lost meanwhile, up to ``tries`` times; ``say`` is told of each.
+
+    Raises:
+        UserError: see ``open_play``.
+    """
+    for _ in range(tries - 1):
+        try:
+            return open_play(asked, store, policy, scenes)
+        except SceneLost as error:
+            say(str(error))
+            # What has been written meanwhile is gone on with.
+            asked = asked.model_copy(update={"resume": True})
+    return open_play(asked, store, policy, scenes)
 
 
 def what_a_page_draws(session: LiveSession, *, resumed: bool = False) -> Opened:

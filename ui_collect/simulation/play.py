@@ -86,6 +86,8 @@ class Play:
         self.log = log
         self.over: Over | None = None
         """How it ended, from the moment it has; it is announced once the log is closed."""
+        self.began = session.tick
+        """The tick at which this process took it up."""
         self._log_name = log_name
         self._partner = partner
         self._send = send
@@ -155,6 +157,10 @@ class Play:
         """End it from outside."""
         if self.over is None:
             self._finish(reason)
+
+    def give_up(self) -> None:
+        """Its world cannot go on in this process: whatever is not in the log is forgotten."""
+        self._partner.close()
 
     def _override(self, op: Override) -> None:
         decisions = self.session.decisions

@@ -23,6 +23,7 @@ from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.contracts.store import Store
 from hitl_ops.serving.decision_messages import ServerStatus
 from hitl_ops.serving.serving_config import ServingConfig
+from hitl_ops.worlds.habitat.config import SceneConfig
 from ui_collect.simulation.child import Child
 from ui_collect.simulation.messages import (
     Act,
@@ -68,6 +69,7 @@ class PoolSettings(StrictConfig):
     )
     program: str = Field(default="planner", description="whose alias")
     serving: ServingConfig = Field(default_factory=ServingConfig)
+    scene: SceneConfig = Field(default=SceneConfig(), description="what homes are played in")
 
     @property
     def processes(self) -> int:
@@ -138,6 +140,7 @@ class SimulationPool:
         folder = self._folder = make_runtime_folder()
         root = str(Store.at(self.settings.root).root)
         decisions = folder / "decisions.sock"
+        scene = ["--scene", self.settings.scene.model_dump_json()]
         if self.settings.policy != "none":
             self._inference = Child("inference", self._inference_arguments(decisions, root))
             await self._inference.start()
@@ -145,7 +148,7 @@ class SimulationPool:
             worker = _Worker(
                 Child(
                     f"worker {number}",
-                    ["-m", "ui_collect.simulation.worker", "--decisions", str(decisions), "--root", root],
+                    ["-m", "ui_collect.simulation.worker", "--decisions", str(decisions), "--root", root, *scene],
                     heard=partial(self._heard, number),
                     renewed=partial(self._reopen, number),
                     environment=_ONE_THREAD,
@@ -155,7 +158,7 @@ class SimulationPool:
             await worker.child.start()
         self._records = Child(
             "records",
-            ["-m", "ui_collect.simulation.records", "--root", root],
+            ["-m", "ui_collect.simulation.records", "--root", root, *scene],
             heard=self._recorded,
             renewed=self._record_again,
             environment=_ONE_THREAD,

@@ -22,21 +22,24 @@ from hitl_ops.contracts.errors import CannotWrite, UserError
 from hitl_ops.contracts.publish import sweep_temporaries
 from hitl_ops.contracts.store import Store
 from hitl_ops.records.session_log import closed_log_path, log_path
-from hitl_ops.rollouts.session_closing import close_play, close_session
+from hitl_ops.rollouts.session_closing import ClosedPlay, close_play, close_session
 from hitl_ops.serving.child_process import end_with_parent
 from hitl_ops.serving.wire import MessageBuffer, WireError, pack
+from hitl_ops.worlds.habitat.config import SceneConfig
+from hitl_ops.worlds.household.scene import SceneLost
 from ui_collect.simulation.messages import RECORD_MESSAGES, ClosePlayRecord, EndSession, PlayEvent, Stop
 
 RETRY_S = 10.0
 """Seconds between two tries to write what could not be written."""
 _CHUNK = 2**16
 _NICE = 10
+_SCENE_TRIES = 3
 
 Asked = ClosePlayRecord | EndSession
 
 
-def close_record(asked: ClosePlayRecord, store: Store) -> str:
-    """Write a finished play's files.
+def close_record(asked: ClosePlayRecord, store: Store, scenes: SceneConfig | None = None) -> str:
+    """Write a finished play's files; ``scenes`` says how the scene it was played in is opened.
 
     Returns:
         The episode file's path below the iteration's folder.
@@ -47,8 +50,18 @@ def close_record(asked: ClosePlayRecord, store: Store) -> str:
     paths = store.iteration(asked.program, asked.iteration)
     folder = paths.sessions / asked.session_id
     log = log_path(folder, asked.play_id)
-    closed = close_play(log if log.exists() else closed_log_path(folder, asked.play_id))
+    closed = _closed(log if log.exists() else closed_log_path(folder, asked.play_id), scenes)
     return str(closed.episode_file.relative_to(paths.base))
+
+
+def _closed(log: Path, scenes: SceneConfig | None) -> ClosedPlay:
+    """Replay and close; begun anew, a few times, where the scene is lost in the middle."""
+    for _ in range(_SCENE_TRIES - 1):
+        try:
+            return close_play(log, scenes)
+        except SceneLost as error:
+            print(f"a record is begun anew: {error}", file=sys.stderr, flush=True)
+    return close_play(log, scenes)
 
 
 def end_session(asked: EndSession, store: Store) -> str:
@@ -85,10 +98,12 @@ class Records:
     Args:
         store: where the logs lie.
         answer: told what became of each thing, once it is done or known to be hopeless.
+        scenes: how the scenes that plays were played in are opened.
     """
 
-    def __init__(self, store: Store, answer: Callable[[PlayEvent], None]) -> None:
+    def __init__(self, store: Store, answer: Callable[[PlayEvent], None], scenes: SceneConfig | None = None) -> None:
         self._store = store
+        self._scenes = scenes
         self._answer = answer
         self._unwritten: dict[str, Asked] = {}
         self._told = ""
@@ -126,7 +141,9 @@ class Records:
     def _done(self, asked: Asked) -> bool:
         try:
             if isinstance(asked, ClosePlayRecord):
-                event = PlayEvent(asked.play_id, "closed", _outcome(lambda: close_record(asked, self._store)))
+                event = PlayEvent(
+                    asked.play_id, "closed", _outcome(lambda: close_record(asked, self._store, self._scenes))
+                )
             else:
                 event = PlayEvent(asked.session_id, "session_closed", _outcome(lambda: end_session(asked, self._store)))
         except CannotWrite as error:
@@ -142,7 +159,7 @@ def _name(asked: Asked) -> str:
     return asked.play_id if isinstance(asked, ClosePlayRecord) else asked.session_id
 
 
-def serve(connection: socket.socket, store: Store, retry_s: float = RETRY_S) -> None:
+def serve(connection: socket.socket, store: Store, retry_s: float = RETRY_S, scenes: SceneConfig | None = None) -> None:
     """Do what is asked until told to stop, or until the web server has gone.
 
     What waits for room then is done at the web server's next start.
@@ -151,8 +168,9 @@ def serve(connection: socket.socket, store: Store, retry_s: float = RETRY_S) -> 
         connection: to the web server.
         store: where the logs lie.
         retry_s: seconds between two tries to write what could not be written.
+        scenes: how the scenes that plays were played in are opened.
     """
-    records = Records(store, lambda event: connection.sendall(pack([event])))
+    records = Records(store, lambda event: connection.sendall(pack([event])), scenes)
     buffer = MessageBuffer()
     due = 0.0
     while True:
@@ -179,6 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ui_collect.simulation.records", description=__doc__)
     parser.add_argument("--link", type=int, required=True, help="descriptor of the socket to the web server")
     parser.add_argument("--root", type=Path, required=True, help="the store's root")
+    parser.add_argument("--scene", type=SceneConfig.model_validate_json, default=SceneConfig(), help="as JSON")
     parser.add_argument("--parent", type=int, default=0, help="process id to end with")
     given = parser.parse_args(arguments)
     if given.parent:
@@ -191,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sweep_temporaries(sessions)
     # When the web server has gone, what is not done is done at its next start.
     with contextlib.suppress(OSError, WireError):
-        serve(socket.socket(fileno=given.link), store)
+        serve(socket.socket(fileno=given.link), store, scenes=given.scene)
     return 0
 
 

@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -25,6 +25,10 @@ from hitl_ops.contracts.store import Store
 from hitl_ops.serving.child_process import end_with_parent, resident_mb
 from hitl_ops.serving.decision_client import DecisionClient
 from hitl_ops.serving.wire import Link, WireError
+from hitl_ops.worlds.habitat.config import SceneConfig
+from hitl_ops.worlds.habitat.open_scene import close_scene
+from hitl_ops.worlds.household.scene import SceneLost
+from ui_collect.simulation.lost_scenes import SCENE_TRIES, LostScenes
 from ui_collect.simulation.messages import (
     WORKER_MESSAGES,
     ClientOp,
@@ -36,15 +40,20 @@ from ui_collect.simulation.messages import (
     Stop,
     WorkerStats,
 )
-from ui_collect.simulation.opening import OpenedPlay, open_play
+from ui_collect.simulation.opening import OpenedPlay, open_play_in_the_end
 from ui_collect.simulation.partners import Switchboard, partner_of
 from ui_collect.simulation.play import Play, over_of
 from ui_collect.simulation.tick_schedule import PERIOD_S, TickSchedule
+
+if TYPE_CHECKING:
+    from hitl_ops.rollouts.live_session import LiveSession
 
 _UNSENT = 4 * 2**20
 """Bytes the web server may leave unread before frames are held back; increments then grow, nothing is lost."""
 _STATS_EVERY_S = 1.0
 _COLLECT_EVERY_S = 5.0
+_OPENED_AT_ONCE = 4
+"""Scenes in processes of their own that are opened at once: that is mostly waiting."""
 _OpDuringOpening = ClientOp | Join | Leave | Close
 
 
@@ -56,21 +65,36 @@ class Worker:
         decisions: the way to the inference process.
         store: where logs are kept.
         schedule: when ticks are due.
+        scenes: what plays are played in.
     """
 
-    def __init__(self, link: Link, decisions: DecisionClient, store: Store, schedule: TickSchedule) -> None:
+    def __init__(
+        self,
+        link: Link,
+        decisions: DecisionClient,
+        store: Store,
+        schedule: TickSchedule,
+        scenes: SceneConfig | None = None,
+    ) -> None:
         self._link = link
         self._decisions = decisions
         self._store = store
         self._schedule = schedule
+        self._scenes = scenes or SceneConfig()
+        self._lost_scenes = LostScenes()
         self._switchboard = Switchboard(decisions)
         self._plays: dict[str, Play] = {}
         self._opening: dict[str, list[_OpDuringOpening]] = {}
+        self._asked: dict[str, OpenPlay] = {}
         self._closing: set[str] = set()
         self._outgoing: list[PlayEvent] = []
         self._chores: queue.SimpleQueue[Callable[[], Callable[[], None]] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._aside = threading.Thread(target=self._work_aside, name="opening and closing", daemon=True)
+        count = 1 if self._scenes.kind == "kinematic" else _OPENED_AT_ONCE
+        self._aside = [
+            threading.Thread(target=self._work_aside, name=f"opening and closing {number}", daemon=True)
+            for number in range(count)
+        ]
         self._stopping = False
         self._ticks = 0
         self._busy_s = 0.0
@@ -80,7 +104,8 @@ class Worker:
 
     def run(self) -> None:
         """Simulate until told to stop, or until the web server has gone."""
-        self._aside.start()
+        for thread in self._aside:
+            thread.start()
         try:
             while not self._stopping:
                 due = self._schedule.wait()
@@ -110,6 +135,7 @@ class Worker:
         while not self._done.empty():
             self._done.get()()
         self._switchboard.receive()
+        looks = self._lost_scenes.look_now()
         for play in list(self._plays.values()):
             try:
                 if play.moves:
@@ -119,6 +145,11 @@ class Worker:
                 if self._link.unsent < _UNSENT:
                     play.tell()
                 play.check_log()
+                if looks:
+                    self._lost_scenes.look_at(play)
+            except SceneLost as error:
+                self._scene_lost(play, error)
+                continue
             except Exception:
                 self._broken(play)
             if play.over is not None and play.play_id not in self._closing:
@@ -152,10 +183,15 @@ class Worker:
         elif asked.play_id in self._opening:
             self._opening[asked.play_id].append(asked)
         elif (play := self._plays.get(asked.play_id)) is not None:
-            try:
-                self._pass_on(play, asked)
-            except Exception:
-                self._broken(play)
+            self._hand_to(play, asked)
+
+    def _hand_to(self, play: Play, asked: _OpDuringOpening) -> None:
+        try:
+            self._pass_on(play, asked)
+        except SceneLost as error:
+            self._scene_lost(play, error)
+        except Exception:
+            self._broken(play)
 
     @staticmethod
     def _pass_on(play: Play, asked: _OpDuringOpening) -> None:
@@ -182,21 +218,21 @@ class Worker:
         if asked.play_id in self._plays or asked.play_id in self._opening:
             return
         self._opening[asked.play_id] = []
+        self._chores.put(lambda: self._try_to_open(asked))
+
+    def _try_to_open(self, asked: OpenPlay) -> Callable[[], None]:
+        """Open a play, aside; what is to be done with it is returned."""
         policy = {"policy": self._policy, "oracle": "oracle-partial", "none": ""}[asked.partner]
-
-        def chore() -> Callable[[], None]:
-            try:
-                opened = open_play(asked, self._store, policy)
-            except UserError as error:
-                reason = str(error)
-            except Exception as error:
-                traceback.print_exc()
-                reason = f"{type(error).__name__}: {error}"
-            else:
-                return lambda: self._opened(opened)
-            return lambda: self._not_opened(asked.play_id, reason)
-
-        self._chores.put(chore)
+        try:
+            opened = open_play_in_the_end(asked, self._store, policy, self._scenes, tries=SCENE_TRIES, say=_say)
+        except UserError as error:
+            reason = str(error)
+        except Exception as error:
+            traceback.print_exc()
+            reason = f"{type(error).__name__}: {error}"
+        else:
+            return lambda: self._opened(opened)
+        return lambda: self._not_opened(asked.play_id, reason)
 
     def _not_opened(self, play_id: str, reason: str) -> None:
         del self._opening[play_id]
@@ -208,6 +244,7 @@ class Worker:
         self._send(asked.play_id, "opened", opened.told)
         if opened.log is None:
             self._send(asked.play_id, "over", over_of(opened.session, opened.log_name).model_dump())
+            self._close_scene(opened.session)
             return
         play = Play(
             asked.play_id,
@@ -220,8 +257,12 @@ class Worker:
             send=lambda kind, payload: self._send(asked.play_id, kind, payload),
         )
         self._plays[asked.play_id] = play
+        self._asked[asked.play_id] = asked
         for op in waiting:
-            self._pass_on(play, op)
+            if asked.play_id in self._opening:
+                self._opening[asked.play_id].append(op)
+            else:
+                self._hand_to(play, op)
 
     def _close(self, play: Play) -> None:
         """Close the log of a play that is over; how it ended is told once that is on disk."""
@@ -248,7 +289,7 @@ class Worker:
     def _closed(self, play: Play) -> None:
         assert play.over is not None
         play.check_log()
-        del self._plays[play.play_id]
+        self._forget(play)
         self._closing.discard(play.play_id)
         self._send(play.play_id, "over", play.over.model_dump())
 
@@ -261,8 +302,55 @@ class Worker:
             traceback.print_exc()
         if play.over is None:
             play.log.close()
-            del self._plays[play.play_id]
+            self._forget(play)
             self._send(play.play_id, "error", {"code": "broken", "message": "This play cannot go on."})
+
+    def _forget(self, play: Play) -> None:
+        del self._plays[play.play_id]
+        del self._asked[play.play_id]
+        self._lost_scenes.forget(play.play_id)
+        self._close_scene(play.session)
+
+    def _close_scene(self, session: LiveSession) -> None:
+        """Give a play's scene back; ending its process takes a while."""
+
+        def chore() -> Callable[[], None]:
+            close_scene(session.world.scene)
+            return lambda: None
+
+        self._chores.put(chore)
+
+    def _scene_lost(self, play: Play, error: SceneLost) -> None:
+        """The process of a play's scene has ended: the play goes on from its log, in another one.
+
+        As after the death of this process: everything its log took in is done again, the rest is sent again by nobody,
+        because nobody was told that it happened.
+        """
+        _say(f"play {play.play_id}: {error}")
+        if play.over is not None:
+            return  # only its closing is left, which asks no scene
+        if not self._lost_scenes.worth_another_try(play):
+            self._broken(play)
+            return
+        asked = self._asked[play.play_id].model_copy(update={"resume": True})
+        play.give_up()
+        del self._plays[play.play_id], self._asked[play.play_id]
+        self._opening[play.play_id] = []
+        self._close_scene(play.session)
+
+        def chore() -> Callable[[], None]:
+            try:
+                play.log.close()
+            except UserError as full:
+                # What waits for room is kept here; the play comes back once it is on the disk.
+                _say(str(full))
+                time.sleep(_STATS_EVERY_S)
+                if not self._stopping:
+                    self._chores.put(chore)
+                return lambda: None
+            return self._try_to_open(asked)
+
+        self._chores.put(chore)
 
     # --- the rest -----------------------------------------------------------------------------------------
 
@@ -296,14 +384,22 @@ class Worker:
     def _stop(self) -> None:
         """Pause every play and make its log durable."""
         self._stopping = True
-        self._chores.put(None)
+        for _ in self._aside:
+            self._chores.put(None)
         for play in self._plays.values():
             try:
                 if play.over is None:
                     play.leave()
+            except SceneLost as error:
+                _say(str(error))
+            except (UserError, ValueError) as error:
+                _say(str(error))
+            try:
                 play.log.close()
             except (UserError, ValueError) as error:
                 _say(str(error))
+        for play in self._plays.values():
+            close_scene(play.session.world.scene)
         self._decisions.close()
         self._link.close()
 
@@ -325,6 +421,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--link", type=int, required=True, help="descriptor of the socket to the web server")
     parser.add_argument("--decisions", type=Path, required=True, help="Unix socket of the inference process")
     parser.add_argument("--root", type=Path, required=True, help="the store's root")
+    parser.add_argument("--scene", type=SceneConfig.model_validate_json, default=SceneConfig(), help="as JSON")
     parser.add_argument("--parent", type=int, default=0, help="process id to end with")
     given = parser.parse_args(arguments)
     if given.parent:
@@ -333,7 +430,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.setswitchinterval(0.001)
     _load_ahead()
     link = Link(socket.socket(fileno=given.link))
-    worker = Worker(link, DecisionClient(given.decisions), Store.at(given.root), TickSchedule())
+    worker = Worker(link, DecisionClient(given.decisions), Store.at(given.root), TickSchedule(), given.scene)
     # What is there now stays: collections need not look at it again, and are made between ticks (see Worker.run).
     gc.collect()
     gc.freeze()

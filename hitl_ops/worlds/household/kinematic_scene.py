@@ -24,6 +24,8 @@ DOOR_PUSH = 0.7
 class KinematicScene:
     """Geometry of a generated home; implements ``scene.Scene``."""
 
+    kind = "kinematic"
+
     def __init__(self, description: SceneDescription) -> None:
         self.description = description
         self._furniture = {piece.name: piece for piece in description.furniture}
@@ -194,17 +196,32 @@ def _parts(a: tuple[float, float], b: tuple[float, float], barrier: tuple[float,
     return side_a * side_b < 0
 
 
+def home_of(scene_id: str) -> SceneDescription:
+    """The generated home of a name.
+
+    Raises:
+        UserError: the scene is not one of ours (a PARTNR episode's HSSD scene, say), naming the missing asset.
+    """
+    if not is_home(scene_id):
+        raise UserError(
+            f"scene asset '{scene_id}' is missing",
+            "it is no generated Flywheel home; episodes of other scene data sets need the habitat scene and its assets",
+        )
+    _, split, number = scene_id.split("_")
+    return generate_home(split, int(number))
+
+
+def is_home(scene_id: str) -> bool:
+    """Whether a scene's name is that of a generated home."""
+    parts = scene_id.split("_")
+    return len(parts) == 3 and parts[0] == "flywheel" and parts[1] in ("train", "val", "test") and parts[2].isdigit()
+
+
 @functools.lru_cache(maxsize=64)
 def load_scene(scene_id: str) -> KinematicScene:
     """The scene an episode names, kept for the next episode in the same home.
 
     Raises:
-        UserError: the scene is not one of ours (a PARTNR episode's HSSD scene, say), naming the missing asset.
+        UserError: see ``home_of``.
     """
-    parts = scene_id.split("_")
-    if len(parts) != 3 or parts[0] != "flywheel" or parts[1] not in ("train", "val", "test") or not parts[2].isdigit():
-        raise UserError(
-            f"scene asset '{scene_id}' is missing",
-            "it is no generated Flywheel home; episodes of other scene data sets need the habitat scene and its assets",
-        )
-    return KinematicScene(generate_home(parts[1], int(parts[2])))
+    return KinematicScene(home_of(scene_id))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from hitl_ops.contracts.errors import UserError
 from hitl_ops.worlds.household.scene_description import SceneDescription, Vec3
 
 
@@ -25,15 +26,28 @@ class Route:
     lengths: tuple[float, ...]
 
 
-class Scene(Protocol):
-    """Geometry of one home. Sets of things that can be seen are bit masks over ``anchors``."""
+class SceneLost(UserError):
+    """The process a scene lives in has ended; what is played in it goes on from its log in another one."""
 
+
+class Scene(Protocol):
+    """Geometry of one home. Sets of things that can be seen are bit masks over ``anchors``.
+
+    A scene in a process of its own raises :class:`SceneLost` from every method once that process has ended.
+    """
+
+    kind: str
+    """Which scene it is, as ``SceneConfig.kind`` names it; what is played in one is replayed in the same."""
     description: SceneDescription
     anchors: tuple[str, ...]
     """What can be looked at: every piece of furniture, then ``floor_<room>`` for every room."""
 
     def route(self, start: tuple[float, float], target: str | tuple[float, float]) -> Route | None:
-        """The shortest way from ``start`` to a furniture, a room, a floor, or a place; None where there is none."""
+        """The shortest way from ``start`` to a furniture, a room, a floor, or a place; None where there is none.
+
+        Raises:
+            KeyError: the scene has no such thing.
+        """
 
     def seen_from(self, x: float, z: float, doors_open: int) -> int:
         """Bit mask of the anchors in line of sight from a place, given a bit mask of open doors."""
@@ -51,4 +65,8 @@ class Scene(Protocol):
         """The room a place is in."""
 
     def slots(self, parent: str, relation: str) -> tuple[Vec3, ...]:
-        """The places things can take ``on`` or ``within`` a furniture, or on a ``floor_<room>``."""
+        """The places things can take ``on`` or ``within`` a furniture, or on a ``floor_<room>``.
+
+        Raises:
+            KeyError: the scene has no such thing.
+        """

@@ -1,0 +1,126 @@
+"""The scene an episode is played in, as the configuration says."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.store import Store
+from hitl_ops.worlds.habitat.config import HabitatConfig, SceneConfig
+from hitl_ops.worlds.household.catalog import OBJECT_SHAPES
+from hitl_ops.worlds.household.kinematic_scene import home_of, is_home, load_scene
+from hitl_ops.worlds.household.scene import Scene
+
+
+def open_scene(config: SceneConfig, scene_id: str) -> Scene:
+    """Open a scene to play in; whoever opens it gives it back with :func:`close_scene`.
+
+    Args:
+        config: which kind, and how.
+        scene_id: as the episode names it.
+
+    Raises:
+        UserError: the scene or one of its assets is missing, or its process cannot be started.
+    """
+    return load_scene(scene_id) if config.kind == "kinematic" else _open_remote(config.habitat, scene_id)
+
+
+def open_recorded_scene(kind: str, scene_id: str, config: SceneConfig | None = None) -> Scene:
+    """Open a scene that something was played in, to go on with it or to play it again.
+
+    Args:
+        kind: as the record names it; whatever the configuration prefers now.
+        scene_id: as the episode names it.
+        config: how processes are started; else as the environment says.
+
+    Raises:
+        UserError: see :func:`open_scene`.
+    """
+    usual = config if config is not None else SceneConfig()
+    return open_scene(usual.replace(kind=kind), scene_id)
+
+
+@contextmanager
+def recorded_scene(kind: str, scene_id: str, config: SceneConfig | None = None) -> Iterator[Scene]:
+    """:func:`open_recorded_scene`, given back at the end."""
+    scene = open_recorded_scene(kind, scene_id, config)
+    try:
+        yield scene
+    finally:
+        close_scene(scene)
+
+
+def close_scene(scene: Scene) -> None:
+    """Give a scene back; those of this process stay for the next episode."""
+    if scene.kind != "kinematic":
+        from hitl_ops.worlds.habitat.remote_scene import RemoteScene
+
+        if isinstance(scene, RemoteScene):
+            scene.close()
+
+
+def check_scene(scene: Scene) -> None:
+    """Notice that a scene's process has ended, though nothing is asked of it just now.
+
+    Raises:
+        SceneLost: it has.
+    """
+    if scene.kind != "kinematic":
+        from hitl_ops.worlds.habitat.remote_scene import RemoteScene
+
+        if isinstance(scene, RemoteScene):
+            scene.check()
+
+
+class KeptScenes:
+    """Scenes of a process that plays one episode after another: the last few stay open, those that are lost go.
+
+    Args:
+        config: which kind, and how.
+    """
+
+    def __init__(self, config: SceneConfig) -> None:
+        self._config = config
+        self._scenes: OrderedDict[str, Scene] = OrderedDict()
+
+    def scene(self, scene_id: str) -> Scene:
+        """The scene of an episode, ready to be played in.
+
+        Raises:
+            UserError: see :func:`open_scene`.
+        """
+        kept = self._scenes.pop(scene_id, None)
+        if kept is not None and getattr(kept, "lost", False):
+            close_scene(kept)
+            kept = None
+        scene = kept if kept is not None else open_scene(self._config, scene_id)
+        self._scenes[scene_id] = scene
+        while len(self._scenes) > self._config.habitat.scenes_kept:
+            close_scene(self._scenes.popitem(last=False)[1])
+        return scene
+
+    def close(self) -> None:
+        """Give all of them back."""
+        while self._scenes:
+            close_scene(self._scenes.popitem()[1])
+
+
+def _open_remote(config: HabitatConfig, scene_id: str) -> Scene:
+    from hitl_ops.worlds.habitat.remote_scene import RemoteScene
+
+    if is_home(scene_id):
+        description = home_of(scene_id)
+        folder = ""
+        if config.backend == "habitat":
+            from hitl_ops.worlds.habitat.home_export import cached_home
+
+            folder = str(cached_home(description, OBJECT_SHAPES, Store.from_environment().root / "homes"))
+        return RemoteScene(config, {"kind": "home", "scene_id": scene_id, "folder": folder}, description)
+    if not config.scene_dataset:
+        raise UserError(
+            f"scene asset '{scene_id}' is missing",
+            "it is no generated Flywheel home; set scene.habitat.scene_dataset to its scene data set",
+        )
+    return RemoteScene(config, {"kind": "dataset", "scene_id": scene_id, "config": config.scene_dataset})
