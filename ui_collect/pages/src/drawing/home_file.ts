@@ -3,6 +3,7 @@
  * what they belong to.
  */
 
+import type { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
 import { Matrix4, Mesh, SRGBColorSpace, Vector3, type BufferAttribute, type MeshStandardMaterial, type Object3D } from "three";
 import type { Color, Vec3 } from "../wire/scene_types.ts";
 
@@ -21,9 +22,14 @@ export interface FileSolid {
 
 const RETRY_MS = 1000;
 // Apart from the rest of the page, and asked for before there is a home to read.
-const loader = import("three/addons/loaders/GLTFLoader.js").then(({ GLTFLoader }) => new GLTFLoader());
+let loader = fetchLoader();
 // Whoever needs it hears of it.
 loader.catch(() => undefined);
+
+async function fetchLoader(): Promise<GLTFLoader> {
+  const { GLTFLoader } = await import("three/addons/loaders/GLTFLoader.js");
+  return new GLTFLoader();
+}
 
 export class HomeFile {
   private readonly byOwner = new Map<string, FileSolid[]>();
@@ -72,15 +78,22 @@ function solidOf(node: Mesh, name: string): FileSolid {
   };
 }
 
+/** @throws Error where it is no such file. */
+export async function readHome(content: ArrayBuffer): Promise<HomeFile> {
+  loader = loader.catch(fetchLoader);
+  const { scene } = await (await loader).parseAsync(content, "");
+  return new HomeFile(scene);
+}
+
 /** The file of a home; asked for again and again until it comes or nobody wants it any more. */
 export async function homeFile(sceneId: string, stop: AbortSignal): Promise<HomeFile> {
   for (;;) {
     try {
       const answer = await fetch(`/api/homes/${encodeURIComponent(sceneId)}.glb`, { signal: stop });
       if (!answer.ok) throw new Error(`the home did not come: ${answer.status}`);
-      const { scene } = await (await loader).parseAsync(await answer.arrayBuffer(), "");
+      const file = await readHome(await answer.arrayBuffer());
       stop.throwIfAborted();
-      return new HomeFile(scene);
+      return file;
     } catch (error) {
       if (stop.aborted) throw error;
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
