@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hashlib
 from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request
@@ -46,29 +47,27 @@ class HomeFiles:
     def __init__(self, kept: int = _KEPT) -> None:
         self._most = kept
         self._scenes: OrderedDict[str, SceneDescription] = OrderedDict()
-        self._files: dict[str, HomeFile] = {}
+        self._files: dict[str, Future[HomeFile]] = {}
+        self._maker = ThreadPoolExecutor(1, "homes")
 
     def keep(self, scene: SceneDescription) -> None:
-        """A page is about to be told of a home, and will ask for it."""
+        """A page is about to be told of a home, and will ask for it: it is made meanwhile."""
         name = scene.scene_id
         if self._scenes.get(name) != scene:
             self._scenes[name] = scene
-            self._files.pop(name, None)
+            self._files[name] = self._maker.submit(HomeFile.of, scene)
         self._scenes.move_to_end(name)
         while len(self._scenes) > self._most:
-            self._files.pop(self._scenes.popitem(last=False)[0], None)
+            oldest, _ = self._scenes.popitem(last=False)
+            del self._files[oldest]
 
     async def file(self, scene_id: str) -> HomeFile | None:
         """The file of a home; None where nobody was told of one of that name."""
-        scene = self._scenes.get(scene_id)
-        if scene is None:
-            return None
         made = self._files.get(scene_id)
         if made is None:
-            made = await asyncio.to_thread(HomeFile.of, scene)
-            if self._scenes.get(scene_id) is scene:
-                self._files[scene_id] = made
-        return made
+            return None
+        # A page that goes away while it waits takes nothing from the next one that asks.
+        return await asyncio.shield(asyncio.wrap_future(made))
 
 
 def home_route(app: FastAPI, homes: HomeFiles) -> None:

@@ -60,6 +60,21 @@ def test_what_was_shown_last_is_kept(homes: HomeFiles, client: TestClient) -> No
     assert found == [200, 404, 200]
 
 
+def test_who_stops_waiting_takes_nothing_from_the_next(homes: HomeFiles) -> None:
+    async def check() -> None:
+        for number in range(2):
+            homes.keep(generate_home("val", number))
+        waiting = asyncio.create_task(homes.file("flywheel_val_001"))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        file = await homes.file("flywheel_val_001")
+        assert file is not None and file.content == home_glb(HOME)
+
+    asyncio.run(check())
+
+
 def test_a_home_that_changes_under_its_name_is_made_anew(homes: HomeFiles) -> None:
     async def check() -> None:
         homes.keep(HOME)

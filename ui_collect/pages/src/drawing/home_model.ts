@@ -87,6 +87,7 @@ export class HomeModel {
     this.still = still;
     this.scene.background = new ThreeColor().setRGB(...BACKGROUND);
     this.scene.matrixAutoUpdate = false;
+    this.addShadows();
     this.agents = home.agents.map((_, index) => new AgentModel(index));
     for (const agent of this.agents) this.scene.add(agent.group);
     this.rim = new Mesh(new BufferGeometry(), rimMaterial());
@@ -107,7 +108,6 @@ export class HomeModel {
     const ceilings = scene.rooms.flatMap(({ name }) => file.solids(`ceiling_${name}`));
     this.ceiling = this.addMesh(gathered(ceilings), { kind: "wall" });
     this.furniture = this.home.furniture.map((_, index) => this.addFurniture(index, file));
-    this.addShadows();
     this.leaves = scene.doors.map((door) => this.addLeaf(door, file));
     this.followed = -1;
   }

@@ -47,7 +47,7 @@ export class PlayViews {
     this.plan = new FloorPlan(layout.map, home, names);
     this.firstPerson = this.makeStage();
     if (this.firstPerson === null) layout.element.classList.add("map-main", "map-only");
-    else void this.furnish();
+    else void this.furnish(this.firstPerson);
   }
 
   get mapIsMain(): boolean {
@@ -155,9 +155,11 @@ export class PlayViews {
     this.model.dispose();
   }
 
-  private async furnish(): Promise<void> {
+  private async furnish(stage: StageView): Promise<void> {
     try {
-      this.model.build(await homeFile(this.home.episode.scene.scene_id, this.stop.signal));
+      const coming = homeFile(this.home.episode.scene.scene_id, this.stop.signal);
+      stage.warmUp();
+      this.model.build(await coming);
     } catch (error) {
       if (!this.stop.signal.aborted) throw error;
     }
