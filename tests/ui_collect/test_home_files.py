@@ -60,10 +60,13 @@ def test_what_was_shown_last_is_kept(homes: HomeFiles, client: TestClient) -> No
     assert found == [200, 404, 200]
 
 
-def test_who_stops_waiting_takes_nothing_from_the_next(homes: HomeFiles) -> None:
+def test_who_stops_waiting_takes_nothing_from_the_next() -> None:
+    homes = HomeFiles()
+    before = [HOME.model_copy(update={"scene_id": f"other_{number}"}) for number in range(40)]
+
     async def check() -> None:
-        for number in range(2):
-            homes.keep(generate_home("val", number))
+        for home in (*before, HOME):  # one is made after the other: the last waits for its turn
+            homes.keep(home)
         waiting = asyncio.create_task(homes.file("flywheel_val_001"))
         await asyncio.sleep(0)
         waiting.cancel()

@@ -47,7 +47,7 @@ export class PlayViews {
     this.plan = new FloorPlan(layout.map, home, names);
     this.firstPerson = this.makeStage();
     if (this.firstPerson === null) layout.element.classList.add("map-main", "map-only");
-    else void this.furnish(this.firstPerson);
+    else void this.furnish();
   }
 
   get mapIsMain(): boolean {
@@ -155,11 +155,9 @@ export class PlayViews {
     this.model.dispose();
   }
 
-  private async furnish(stage: StageView): Promise<void> {
+  private async furnish(): Promise<void> {
     try {
-      const coming = homeFile(this.home.episode.scene.scene_id, this.stop.signal);
-      stage.warmUp();
-      this.model.build(await coming);
+      this.model.build(await homeFile(this.home.episode.scene.scene_id, this.stop.signal));
     } catch (error) {
       if (!this.stop.signal.aborted) throw error;
     }
