@@ -30,6 +30,7 @@ from flywheel.doctor import doctor
 from flywheel.episodes import episodes
 from flywheel.estimate_advantage import estimate_advantage
 from flywheel.evaluate import evaluate
+from flywheel.export_home import export_home
 from flywheel.forget import forget
 from flywheel.games import games
 from flywheel.iterate import iterate
@@ -76,6 +77,7 @@ app.command()(demo)
 app.command()(up)
 app.command()(doctor)
 app.command()(episodes)
+app.command("export-home")(export_home)
 app.command()(rollout)
 app.command()(samples)
 app.command()(train)

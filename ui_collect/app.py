@@ -17,6 +17,7 @@ from ui_collect.annotate.desk import AnnotationDesk
 from ui_collect.annotate.routes import annotation_routes
 from ui_collect.app_errors import answer_errors
 from ui_collect.flow import Flow
+from ui_collect.home_files import HomeFiles, home_route
 from ui_collect.http_messages import Availability, JoinAnswer, JoinRequest
 from ui_collect.limits import AddressLimit
 from ui_collect.live_socket import LiveSockets
@@ -38,6 +39,7 @@ def collection_app(
     access: AdminAccess,
     overview: OverviewPage,
     desk: AnnotationDesk,
+    homes: HomeFiles,
     iteration: OpenIteration,
     log: AccessLog,
 ) -> ASGIApp:
@@ -51,6 +53,7 @@ def collection_app(
         access: who may see the dashboard.
         overview: the dashboard's figures.
         desk: where annotators look at what was played.
+        homes: what pages draw homes from.
         iteration: which iteration is collected for.
         log: where requests are noted.
     """
@@ -59,17 +62,21 @@ def collection_app(
     _people_routes(app, settings, flow, sockets, iteration)
     app.include_router(admin_routes(settings, access, flow.labels, overview, iteration))
     app.include_router(annotation_routes(desk, settings))
+    home_route(app, homes)
     if pages is not None:
         page_routes(app, pages, {"/": INDEX_PAGE, "/join": INDEX_PAGE, "/annotate": ANNOTATE_PAGE})
     return guarded(app, settings, log)
 
 
-def annotation_app(settings: WebSettings, *, desk: AnnotationDesk, pages: PageFiles | None, log: AccessLog) -> ASGIApp:
+def annotation_app(
+    settings: WebSettings, *, desk: AnnotationDesk, homes: HomeFiles, pages: PageFiles | None, log: AccessLog
+) -> ASGIApp:
     """The annotation page alone, behind the same guards.
 
     Args:
         settings: the server's.
         desk: where annotators look at what was played.
+        homes: what the page draws homes from.
         pages: the built pages; None serves the API alone.
         log: where requests are noted.
     """
@@ -77,6 +84,7 @@ def annotation_app(settings: WebSettings, *, desk: AnnotationDesk, pages: PageFi
     answer_errors(app)
     health_route(app)
     app.include_router(annotation_routes(desk, settings))
+    home_route(app, homes)
     if pages is not None:
         page_routes(app, pages, {"/": ANNOTATE_PAGE, "/annotate": ANNOTATE_PAGE})
     return guarded(app, settings, log)

@@ -18,6 +18,7 @@ from hitl_ops.labels.errors import LabelConflict
 from hitl_ops.labels.rows import EpisodePlay
 from ui_collect import protocol
 from ui_collect.assignment import Assignment, shuffled
+from ui_collect.home_files import HomeFiles
 from ui_collect.label_calls import LabelCalls
 from ui_collect.lobby import Lobby
 from ui_collect.plays import Plays, Simulations
@@ -46,6 +47,7 @@ class Flow:
         partner: who the partner is.
         episodes: the tasks people play.
         tutorial: the tutorial's task.
+        homes: what pages draw homes from.
     """
 
     def __init__(
@@ -56,10 +58,11 @@ class Flow:
         partner: PartnerKind,
         episodes: list[Episode],
         tutorial: Episode,
+        homes: HomeFiles,
     ) -> None:
         self.settings = settings
         self.labels = labels
-        self.plays = Plays(settings, labels, workers, partner, self._play_over, self._play_broken)
+        self.plays = Plays(settings, labels, workers, partner, self._play_over, self._play_broken, homes)
         self.lobby = Lobby(settings.capacity)
         self.sittings: dict[str, Sitting] = {}
         self._episodes = episodes

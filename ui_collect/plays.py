@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.store import iteration_key
 from ui_collect.corrections import CorrectionValue
+from ui_collect.home_files import HomeFiles
 from ui_collect.label_calls import LabelCalls
 from ui_collect.protocol import (
     AnswerMessage,
@@ -68,6 +69,7 @@ class Plays:
         partner: who the partner is.
         over: told when a play has ended by itself or by its person.
         broken: told when a play cannot go on, by a defect.
+        homes: what pages draw homes from.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Plays:
         partner: PartnerKind,
         over: Callable[[Sitting, LivePlay], None],
         broken: Callable[[Sitting, LivePlay], None],
+        homes: HomeFiles,
     ) -> None:
         self._settings = settings
         self._labels = labels
@@ -85,6 +88,7 @@ class Plays:
         self._partner: PartnerKind = partner
         self._over = over
         self._broken = broken
+        self._homes = homes
         self._plays: dict[str, tuple[Sitting, LivePlay]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -151,7 +155,9 @@ class Plays:
         settings = self._settings
         connection.expect_full()
         connection.shown = play
-        connection.send(play.message(of=settings.tasks_per_session, attempts=settings.attempts, resumed=resumed))
+        message = play.message(of=settings.tasks_per_session, attempts=settings.attempts, resumed=resumed)
+        self._homes.keep(message.scene)
+        connection.send(message)
         self.join(play)
 
     def join(self, play: LivePlay) -> None:

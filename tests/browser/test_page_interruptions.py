@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-from playwright.sync_api import Browser, expect
+from PIL import Image
+from playwright.sync_api import Browser, Route, expect
 
 from tests.support.collect_server import CollectServer, collect_server
 from tests.support.page_visitor import Visitor
@@ -65,6 +68,37 @@ def test_one_waits_for_a_place_and_gets_the_one_that_becomes_free(
     first.close()
     in_tutorial(second)
     second.close()
+
+
+def test_a_home_that_is_late_is_drawn_when_it_comes(server: CollectServer, browser: Browser, pictures: Path) -> None:
+    visitor = Visitor(browser, 1280, pictures / "interruptions")
+    page = visitor.page
+    refused: list[str] = []
+
+    def refuse(route: Route) -> None:
+        refused.append(route.request.url)
+        route.fulfill(status=503)
+
+    def colours() -> int:
+        picture = np.asarray(Image.open(io.BytesIO(page.locator("canvas").first.screenshot())).convert("RGB"))
+        return len(np.unique(picture.reshape(-1, 3), axis=0))
+
+    page.route("**/api/homes/*.glb", refuse)
+    begin(visitor, server)
+    in_tutorial(visitor)
+    while len(refused) < 2:
+        page.wait_for_timeout(200)
+    empty = colours()
+    with page.expect_response(lambda answer: "/api/homes/" in answer.url and answer.ok):
+        page.unroute("**/api/homes/*.glb")
+    for _ in range(50):
+        if colours() > empty + 100:
+            break
+        page.wait_for_timeout(200)
+    assert colours() > empty + 100
+    visitor.look("late-home")
+    visitor.complaints[:] = [complaint for complaint in visitor.complaints if "503" not in complaint]
+    visitor.close()
 
 
 def test_a_quiet_person_is_asked_and_a_second_window_takes_over(

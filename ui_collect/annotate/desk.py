@@ -44,6 +44,7 @@ from ui_collect.annotate.reviewed_play import ReviewedDecision, ReviewedPlay
 from ui_collect.annotate.settings import AnnotationSettings
 from ui_collect.annotate.standing import Standing
 from ui_collect.annotate.what_people_say import marked_by, marks, reviews
+from ui_collect.home_files import HomeFiles
 from ui_collect.label_calls import LabelCalls
 
 _NO_SUCH_PLAY = "There is no such play in your iteration."
@@ -58,9 +59,10 @@ class AnnotationDesk:
         store: where everything lies.
         settings: the page's.
         labels: the label store.
+        homes: what the page draws homes from.
     """
 
-    def __init__(self, store: Store, settings: AnnotationSettings, labels: LabelStore) -> None:
+    def __init__(self, store: Store, settings: AnnotationSettings, labels: LabelStore, homes: HomeFiles) -> None:
         self.settings = settings
         self.calls = LabelCalls(labels)
         self._store = labels
@@ -68,6 +70,7 @@ class AnnotationDesk:
         self._standing = Standing(store, labels)
         self._films = FilmService(store, settings, self.calls)
         self._claims = Claims(settings.lease_s)
+        self._homes = homes
 
     async def stop(self) -> None:
         """End what makes films, and the threads."""
@@ -171,6 +174,7 @@ class AnnotationDesk:
     async def show(self, me: Annotator, play_id: str) -> PlayAnswer:
         """A play with everything that is said about it."""
         reviewed = await self._films.play(await self._play(me, play_id), me)
+        self._homes.keep(reviewed.episode.scene)
         return await self.calls.run(self._shown, me, reviewed)
 
     def _shown(self, me: Annotator, reviewed: ReviewedPlay) -> PlayAnswer:

@@ -11,6 +11,7 @@ from hitl_ops.labels.label_store import LabelStore
 from ui_collect.access_log import AccessLog
 from ui_collect.annotate.desk import AnnotationDesk
 from ui_collect.app import annotation_app
+from ui_collect.home_files import HomeFiles
 from ui_collect.invitation_links import PROGRAM, link_at_start
 from ui_collect.page_files import ANNOTATE_PAGE, PageFiles
 from ui_collect.web_process import listening, only_server, serve_desk, tls_context, url_of
@@ -60,9 +61,10 @@ def serve_annotation(settings: WebSettings, store: Store, options: StartOptions)
             f"files         {store.root}",
         )
         print("\n" + "\n".join(f"  {line}" for line in lines) + "\n  Ctrl+C stops; all is kept\n", flush=True)
-        desk = AnnotationDesk(store, settings.annotation, labels)
+        homes = HomeFiles()
+        desk = AnnotationDesk(store, settings.annotation, labels, homes)
         log = AccessLog(store.collection / "access.jsonl")
-        app = annotation_app(settings, desk=desk, pages=pages, log=log)
+        app = annotation_app(settings, desk=desk, homes=homes, pages=pages, log=log)
         serve_desk(app, settings, listener, context, desk, log)
     print("stopped; all is kept", flush=True)
     return 0

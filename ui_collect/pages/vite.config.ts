@@ -10,7 +10,7 @@ export default defineConfig({
     rolldownOptions: {
       input: ["index.html", "annotate.html"],
       // three.js is most of it and changes least: on its own it stays in browsers' caches.
-      output: { codeSplitting: { groups: [{ name: "three", test: /node_modules/ }] } },
+      output: { codeSplitting: { groups: [{ name: "three", test: /node_modules(?!.*(GLTFLoader|BufferGeometryUtils|SkeletonUtils))/ }] } },
     },
     target: "es2022",
     // The content security policy of the server allows files of its own, nothing written into other files.

@@ -29,9 +29,13 @@ class Mesh:
     triangles: NDArray[np.int32]
 
 
-def unit_mesh(shape: str) -> Mesh:
-    """The mesh of one of ``SHAPES``."""
-    return {"box": _box, "floor": _top, "cylinder": _cylinder, "sphere": _sphere}[shape]()
+def unit_mesh(shape: str, sides: int = _SIDES, rings: int = _RINGS) -> Mesh:
+    """The mesh of one of ``SHAPES``; what is round has ``sides`` around, a sphere ``rings`` from pole to pole."""
+    if shape == "cylinder":
+        return _cylinder(sides)
+    if shape == "sphere":
+        return _sphere(sides, rings)
+    return {"box": _box, "floor": _top}[shape]()
 
 
 def _box() -> Mesh:
@@ -63,43 +67,43 @@ def _top() -> Mesh:
     return _mesh(corners, np.tile((0.0, 1.0, 0.0), (4, 1)), [(0, 1, 2), (0, 2, 3)])
 
 
-def _cylinder() -> Mesh:
-    angles = [2 * math.pi * k / _SIDES for k in range(_SIDES)]
+def _cylinder(sides: int) -> Mesh:
+    angles = [2 * math.pi * k / sides for k in range(sides)]
     rim = np.array([(math.cos(a), 0.0, -math.sin(a)) for a in angles])
     positions, normals, triangles = [], [], []
     for y in (-0.5, 0.5):
         positions.append(rim * 0.5 + (0.0, y, 0.0))
         normals.append(rim)
-    for k in range(_SIDES):
-        after = (k + 1) % _SIDES
-        triangles += [(k, after, _SIDES + after), (k, _SIDES + after, _SIDES + k)]
+    for k in range(sides):
+        after = (k + 1) % sides
+        triangles += [(k, after, sides + after), (k, sides + after, sides + k)]
     for y in (-0.5, 0.5):
         first = sum(len(p) for p in positions)
         positions.append(rim * 0.5 + (0.0, y, 0.0))
-        normals.append(np.tile((0.0, 2 * y, 0.0), (_SIDES, 1)))
-        for k in range(1, _SIDES - 1):
+        normals.append(np.tile((0.0, 2 * y, 0.0), (sides, 1)))
+        for k in range(1, sides - 1):
             fan = (first, first + k, first + k + 1)
             triangles.append(fan if y > 0 else (fan[0], fan[2], fan[1]))
     return _mesh(np.concatenate(positions), np.concatenate(normals), triangles)
 
 
-def _sphere() -> Mesh:
+def _sphere(sides: int, rings: int) -> Mesh:
     points = [(0.0, 1.0, 0.0)]
-    for ring in range(1, _RINGS):
-        polar = math.pi * ring / _RINGS
-        for k in range(_SIDES):
-            around = 2 * math.pi * k / _SIDES
+    for ring in range(1, rings):
+        polar = math.pi * ring / rings
+        for k in range(sides):
+            around = 2 * math.pi * k / sides
             points.append((math.sin(polar) * math.cos(around), math.cos(polar), -math.sin(polar) * math.sin(around)))
     points.append((0.0, -1.0, 0.0))
     last = len(points) - 1
     triangles = []
-    for k in range(_SIDES):
-        after = (k + 1) % _SIDES
+    for k in range(sides):
+        after = (k + 1) % sides
         triangles.append((0, 1 + k, 1 + after))
-        bottom = 1 + (_RINGS - 2) * _SIDES
+        bottom = 1 + (rings - 2) * sides
         triangles.append((last, bottom + after, bottom + k))
-        for ring in range(_RINGS - 2):
-            upper, lower = 1 + ring * _SIDES, 1 + (ring + 1) * _SIDES
+        for ring in range(rings - 2):
+            upper, lower = 1 + ring * sides, 1 + (ring + 1) * sides
             triangles += [(upper + k, lower + k, lower + after), (upper + k, lower + after, upper + after)]
     normals = np.array(points)
     return _mesh(normals * 0.5, normals, triangles)

@@ -3,6 +3,7 @@
 import type { Names } from "../acting/names.ts";
 import { h, wantsStillness } from "../dom.ts";
 import { FloorPlan } from "../drawing/floor_plan.ts";
+import { homeFile } from "../drawing/home_file.ts";
 import { HomeModel, type Marked, type Thing } from "../drawing/home_model.ts";
 import { writeLabels } from "../drawing/overhead_labels.ts";
 import { ReplayStage, type Viewpoint } from "../drawing/replay_stage.ts";
@@ -87,10 +88,22 @@ export class ReplayViews {
     try {
       this.stage = new ReplayStage(this.canvas, this.home, this.model);
       this.smallPlan = new FloorPlan(this.smallMap, this.home, this.names);
+      void this.furnish(this.model);
     } catch {
       this.plan = new FloorPlan(this.labels, this.home, this.names);
       this.element.classList.add("map-only");
       this.look("above");
+      this.say("");
+    }
+    this.changed();
+  }
+
+  private async furnish(model: HomeModel): Promise<void> {
+    try {
+      model.build(await homeFile(this.home.episode.scene.scene_id, this.stop.signal));
+    } catch (error) {
+      if (this.stop.signal.aborted) return;
+      throw error;
     }
     this.say("");
     this.changed();
@@ -126,6 +139,7 @@ export class ReplayViews {
       this.plan.draw(now, marked);
       return false;
     }
+    if (!this.model.ready) return false;
     const { clientWidth: w, clientHeight: height } = this.canvas;
     const seen = JSON.stringify([this.home.time, this.home.revision, this.view, w, height, this.inset.clientWidth, this.target]);
     if (seen === this.drawn) return false;

@@ -3,11 +3,7 @@
 import type { Color } from "../wire/scene_types.ts";
 
 export const WALL: Color = [0.9, 0.87, 0.81];
-export const SKIRTING: Color = [0.62, 0.56, 0.49];
-export const CEILING: Color = [0.95, 0.95, 0.93];
 export const DOOR_LEAF: Color = [0.58, 0.42, 0.28];
-export const DOOR_SILL: Color = [0.52, 0.42, 0.32];
-export const DOOR_KNOB: Color = [0.85, 0.72, 0.35];
 export const BACKGROUND: Color = [0.93, 0.94, 0.96];
 
 export const AGENT_HEAD: Color = [0.96, 0.9, 0.82];

@@ -1,5 +1,6 @@
 /**
- * A home as a three.js scene: a few merged meshes for what never changes, a small one for everything that does.
+ * A home as a three.js scene: a few merged meshes for what never changes, a small one for everything that does. What
+ * belongs to the home comes out of its file, objects and agents out of what the server says of them.
  *
  * What a click may mean is written on the meshes (`userData.thing`), so that whoever casts a ray knows what it hit.
  */
@@ -12,6 +13,7 @@ import {
   Group,
   LineBasicMaterial,
   LineSegments,
+  Matrix4,
   Mesh,
   Scene,
   Color as ThreeColor,
@@ -20,12 +22,12 @@ import {
 } from "three";
 import type { Home } from "../household/home.ts";
 import type { ObjectRow } from "../wire/keyframes.ts";
-import { footprint, type Door, type Furniture, type Vec3 } from "../wire/scene_types.ts";
+import { footprint, type Door, type Vec3 } from "../wire/scene_types.ts";
 import { AgentModel, handOf } from "./agent_model.ts";
-import { BACKGROUND, DOOR_KNOB, DOOR_LEAF, MARK, NO_STATES, UNLIT_SHARE, tinted, type States } from "./appearance.ts";
+import { BACKGROUND, MARK, NO_STATES, UNLIT_SHARE, tinted } from "./appearance.ts";
+import type { FileSolid, HomeFile } from "./home_file.ts";
 import { floorMaterial, rimMaterial, shadowMaterial, solidMaterial } from "./materials.ts";
-import { shellPieces } from "./shell.ts";
-import { SolidGatherer } from "./solids.ts";
+import { SolidGatherer, type Paint } from "./solids.ts";
 
 /** What a ray may hit. */
 export type Thing =
@@ -47,6 +49,8 @@ interface FurnitureModel {
   group: Group;
   body: Mesh<BufferGeometry, ShaderMaterial>;
   door: Mesh<BufferGeometry, ShaderMaterial> | null;
+  solids: readonly FileSolid[];
+  lamps: readonly FileSolid[];
   frame: LineSegments;
   seen: string;
 }
@@ -58,8 +62,9 @@ interface ObjectModel {
 
 /** Right, up and back from the eyes, metres. */
 const HELD_AT: Vec3 = [0.36, -0.36, -0.8];
-const LEAF_THICKNESS = 0.05;
 const LEAF_SECONDS = 0.25;
+/** Walls are a little darker at their feet, as if light came from above. */
+const WALL_FOOT = 0.9;
 /** Furniture is a little darker towards the floor, so that large faces are not all one colour. */
 const FOOT_SHADE = 0.88;
 
@@ -69,11 +74,11 @@ export class HomeModel {
   readonly touchable: Mesh[] = [];
   readonly agents: AgentModel[];
   private readonly home: Home;
-  private readonly furniture: FurnitureModel[];
+  private furniture: readonly FurnitureModel[] = [];
   private readonly objects = new Map<number, ObjectModel>();
-  private readonly leaves: { group: Group; along: Vec3; shift: number; width: number }[];
+  private leaves: readonly { group: Group; along: Vec3; shift: number; width: number }[] = [];
   private readonly rim: Mesh<BufferGeometry, ShaderMaterial>;
-  private readonly ceiling: Mesh;
+  private ceiling: Mesh | null = null;
   private readonly still: boolean;
   private followed = -1;
 
@@ -82,10 +87,7 @@ export class HomeModel {
     this.still = still;
     this.scene.background = new ThreeColor().setRGB(...BACKGROUND);
     this.scene.matrixAutoUpdate = false;
-    this.ceiling = this.addShell();
-    this.furniture = home.furniture.map((_, index) => this.addFurniture(index));
     this.addShadows();
-    this.leaves = home.episode.scene.doors.map((door) => this.addLeaf(door));
     this.agents = home.agents.map((_, index) => new AgentModel(index));
     for (const agent of this.agents) this.scene.add(agent.group);
     this.rim = new Mesh(new BufferGeometry(), rimMaterial());
@@ -93,12 +95,29 @@ export class HomeModel {
     this.scene.add(this.rim);
   }
 
+  /** Whether the home's file has come; nothing is worth drawing before. */
+  get ready(): boolean {
+    return this.ceiling !== null;
+  }
+
+  /** The home's file has come. */
+  build(file: HomeFile): void {
+    const { scene } = this.home.episode;
+    this.addFloors(file);
+    this.addMesh(gathered(file.solids("walls"), wallPaint), { kind: "wall" });
+    const ceilings = scene.rooms.flatMap(({ name }) => file.solids(`ceiling_${name}`));
+    this.ceiling = this.addMesh(gathered(ceilings), { kind: "wall" });
+    this.furniture = this.home.furniture.map((_, index) => this.addFurniture(index, file));
+    this.leaves = scene.doors.map((door) => this.addLeaf(door, file));
+    this.followed = -1;
+  }
+
   /** Bring everything up to date with the home. */
   follow(now: number, seconds: number): void {
     const { home } = this;
     if (home.revision !== this.followed) {
       this.followed = home.revision;
-      home.furniture.forEach((_, index) => this.followFurniture(index));
+      this.furniture.forEach((model, index) => this.followFurniture(model, index));
       for (const row of home.objects.values()) this.followObject(row);
       for (const [index, model] of this.objects) if (!home.objects.has(index)) this.drop(index, model);
     }
@@ -126,7 +145,7 @@ export class HomeModel {
 
   /** Take the ceilings off, or put them back. */
   openAbove(open: boolean): void {
-    this.ceiling.visible = !open;
+    if (this.ceiling !== null) this.ceiling.visible = !open;
   }
 
   /** Show what can be acted on, and what will be. */
@@ -196,34 +215,11 @@ export class HomeModel {
 
   // --- what never changes ----------------------------------------------------------------------------------------
 
-  /** Returns what closes the home from above. */
-  private addShell(): Mesh {
-    const walls = new SolidGatherer();
-    const above = new SolidGatherer();
-    for (const piece of shellPieces(this.home.episode.scene)) {
-      const shaded = piece.kind === "wall";
-      const solids = piece.kind === "ceiling" ? above : walls;
-      solids.box(piece.center, piece.size, piece.yaw, (y) => {
-        // Walls are a little darker at their feet, as if light came from above.
-        const light = shaded && y < 0.01 ? 0.9 : 1;
-        return { color: [piece.color[0] * light, piece.color[1] * light, piece.color[2] * light], glow: 0 };
-      });
-    }
-    this.addMesh(new Mesh(walls.build(), solidMaterial()), { kind: "wall" });
+  private addFloors(file: HomeFile): void {
     const material = floorMaterial();
-    this.home.episode.scene.rooms.forEach(({ bounds, floor_color: color }, room) => {
-      const [x0, z0, x1, z1] = bounds;
-      const geometry = new BufferGeometry();
-      const corners = new Float32Array([x0, 0, z0, x0, 0, z1, x1, 0, z1, x1, 0, z0]);
-      geometry.setAttribute("position", new BufferAttribute(corners, 3));
-      const paint = new Float32Array(Array.from({ length: 4 }, () => [...color, 0]).flat());
-      geometry.setAttribute("paint", new BufferAttribute(paint, 4));
-      geometry.setIndex([0, 1, 2, 0, 2, 3]);
-      this.addMesh(new Mesh(geometry, material), { kind: "floor", room });
+    this.home.episode.scene.rooms.forEach(({ name }, room) => {
+      this.addMesh(new Mesh(gathered(file.solids(`floor_${name}`)).geometry, material), { kind: "floor", room });
     });
-    const ceiling = new Mesh(above.build(), solidMaterial());
-    this.addMesh(ceiling, { kind: "wall" });
-    return ceiling;
   }
 
   /** Soft dark patches under the furniture, all in one draw. */
@@ -261,17 +257,18 @@ export class HomeModel {
     this.scene.add(mesh);
   }
 
-  private addMesh(mesh: Mesh, thing: Thing): void {
+  private addMesh(mesh: Mesh, thing: Thing): Mesh {
     mesh.userData["thing"] = thing;
     mesh.matrixAutoUpdate = false;
     mesh.updateMatrixWorld(true);
     this.scene.add(mesh);
     this.touchable.push(mesh);
+    return mesh;
   }
 
   // --- furniture and doors ---------------------------------------------------------------------------------------
 
-  private addFurniture(index: number): FurnitureModel {
+  private addFurniture(index: number, file: HomeFile): FurnitureModel {
     const piece = this.home.piece(index);
     const group = new Group();
     group.position.set(...piece.position);
@@ -279,9 +276,11 @@ export class HomeModel {
     group.updateMatrixWorld(true);
     group.matrixAutoUpdate = false;
     const material = solidMaterial();
-    const body = new Mesh(furnitureGeometry(piece, "body", NO_STATES), material);
-    const leaf = furnitureGeometry(piece, "door", NO_STATES);
-    const door = leaf.index!.count ? new Mesh(leaf, material) : null;
+    const [solids, lamps] = [file.solids(piece.name), file.parts(piece.name, "lamp")];
+    const body = new Mesh(new BufferGeometry(), material);
+    const leaf = file.parts(piece.name, "door");
+    const lit = lamps.length > 0;
+    const door = leaf.length ? new Mesh(furnitureGeometry(group, leaf, [], lit, false), material) : null;
     const box = new BoxGeometry(piece.size[0] + 0.02, piece.size[1] + 0.02, piece.size[2] + 0.02);
     const line = new LineBasicMaterial({ color: new ThreeColor().setRGB(...MARK), toneMapped: false });
     const frame = new LineSegments(new EdgesGeometry(box), line);
@@ -295,35 +294,26 @@ export class HomeModel {
       this.touchable.push(mesh);
     }
     this.scene.add(group);
-    return { group, body, door, frame, seen: "" };
+    return { group, body, door, solids, lamps, frame, seen: "" };
   }
 
-  private followFurniture(index: number): void {
+  private followFurniture(model: FurnitureModel, index: number): void {
     const row = this.home.furniture[index]!;
-    const model = this.furniture[index]!;
     const seen = `${row.open} ${row.on}`;
     if (model.seen === seen) return;
     model.seen = seen;
     if (model.door) model.door.visible = !row.open;
-    const piece = this.home.piece(index);
     model.body.geometry.dispose();
-    model.body.geometry = furnitureGeometry(piece, "body", { ...NO_STATES, on: row.on });
+    model.body.geometry = furnitureGeometry(model.group, model.solids, model.lamps, model.lamps.length > 0, row.on);
   }
 
-  private addLeaf(door: Door): { group: Group; along: Vec3; shift: number; width: number } {
+  private addLeaf(door: Door, file: HomeFile): { group: Group; along: Vec3; shift: number; width: number } {
     const [ax, az] = door.start;
     const [bx, bz] = door.end;
     const width = Math.hypot(bx - ax, bz - az);
-    const yaw = Math.atan2(-(bz - az), bx - ax);
     const along: Vec3 = [(bx - ax) / width, 0, (bz - az) / width];
-    const solids = new SolidGatherer();
-    const paint = { color: DOOR_LEAF, glow: 0 };
-    const size: Vec3 = [width, door.height, LEAF_THICKNESS];
-    solids.box([(ax + bx) / 2, door.height / 2, (az + bz) / 2], size, yaw, () => paint);
-    const knob: Vec3 = [ax + along[0] * (width - 0.1), 1, az + along[2] * (width - 0.1)];
-    solids.box(knob, [0.06, 0.06, LEAF_THICKNESS + 0.12], yaw, () => ({ color: DOOR_KNOB, glow: 0 }));
     const group = new Group();
-    const mesh = new Mesh(solids.build(), solidMaterial());
+    const mesh = gathered(file.solids(door.name));
     mesh.userData["thing"] = { kind: "wall" } satisfies Thing;
     group.add(mesh);
     this.touchable.push(mesh);
@@ -375,13 +365,38 @@ export class HomeModel {
   }
 }
 
-function furnitureGeometry(piece: Furniture, which: "body" | "door", states: States): BufferGeometry {
-  const solids = new SolidGatherer();
-  const lit = piece.parts.some((part) => part.role === "lamp");
-  for (const part of piece.parts) {
-    if ((part.role === "door") !== (which === "door")) continue;
-    const paint = tinted(part.color, states, part.role === "lamp" ? 1 : lit ? 0 : UNLIT_SHARE);
-    solids.part(part, paint, undefined, FOOT_SHADE);
-  }
-  return solids.build();
+function wallPaint({ name, color }: FileSolid, low: boolean): Paint {
+  const light = low && name.startsWith("walls/wall_") ? WALL_FOOT : 1;
+  return { color: [color[0] * light, color[1] * light, color[2] * light], glow: 0 };
+}
+
+/** Solids in the home's frame as one mesh. */
+function gathered(
+  solids: readonly FileSolid[],
+  paint: (solid: FileSolid, low: boolean) => Paint = ({ color }) => ({ color, glow: 0 }),
+): Mesh<BufferGeometry, ShaderMaterial> {
+  const all = new SolidGatherer();
+  for (const solid of solids) all.file(solid, null, (low) => paint(solid, low));
+  return new Mesh(all.build(), solidMaterial());
+}
+
+/** Solids of a piece of furniture in its own frame; where it has lamps, only they show much that it is on. */
+function furnitureGeometry(
+  group: Group,
+  solids: readonly FileSolid[],
+  lamps: readonly FileSolid[],
+  lit: boolean,
+  on: boolean,
+): BufferGeometry {
+  const all = new SolidGatherer();
+  const inward = new Matrix4().copy(group.matrixWorld).invert();
+  const add = (solid: FileSolid, lamp: number): void => {
+    const paint = tinted(solid.color, { ...NO_STATES, on }, lamp);
+    const [r, g, b] = paint.color;
+    const foot: Paint = { color: [r * FOOT_SHADE, g * FOOT_SHADE, b * FOOT_SHADE], glow: paint.glow };
+    all.file(solid, inward, (low) => (low ? foot : paint));
+  };
+  for (const solid of solids) add(solid, lit ? 0 : UNLIT_SHARE);
+  for (const solid of lamps) add(solid, 1);
+  return all.build();
 }

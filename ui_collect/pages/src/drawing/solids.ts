@@ -4,7 +4,8 @@
  * Colours are kept per vertex together with how much they shine by themselves, so that one material draws everything.
  */
 
-import { BufferAttribute, BufferGeometry } from "three";
+import { BufferAttribute, BufferGeometry, Matrix3, Matrix4, Vector3 } from "three";
+import type { FileSolid } from "./home_file.ts";
 import type { Color, Part, Vec3 } from "../wire/scene_types.ts";
 
 const SIDES = 16;
@@ -55,9 +56,27 @@ export class SolidGatherer {
     this.mesh(UNIT[part.shape], center, size, place.yaw, (y) => (y < center[1] ? dark : paint));
   }
 
-  /** Add a box; `paintAt` may colour its lower and upper ends differently. */
-  box(center: Vec3, size: Vec3, yaw: number, paintAt: (y: number) => Paint): void {
-    this.mesh(UNIT.box, center, size, yaw, paintAt);
+  /**
+   * Add a solid of a home's file.
+   *
+   * @param into from the home's frame to that of the mesh that is being gathered; both upright.
+   * @param paintAt its colours, by whether they are those of its lower end.
+   */
+  file(solid: FileSolid, into: Matrix4 | null, paintAt: (low: boolean) => Paint): void {
+    const first = this.positions.length / 3;
+    const matrix = into === null ? solid.matrix : new Matrix4().multiplyMatrices(into, solid.matrix);
+    const turned = new Matrix3().getNormalMatrix(matrix);
+    const middle = matrix.elements[13]!;
+    const vector = new Vector3();
+    for (let i = 0; i < solid.positions.count; i++) {
+      vector.fromBufferAttribute(solid.positions, i).applyMatrix4(matrix);
+      this.positions.push(vector.x, vector.y, vector.z);
+      const { color, glow } = paintAt(vector.y < middle);
+      this.colors.push(color[0], color[1], color[2], glow);
+      vector.fromBufferAttribute(solid.normals, i).applyNormalMatrix(turned);
+      this.normals.push(vector.x, vector.y, vector.z);
+    }
+    for (const index of solid.triangles.array) this.triangles.push(first + index);
   }
 
   build(): BufferGeometry {

@@ -53,6 +53,11 @@ export class StageView {
     this.camera.rotation.order = this.partnerCamera.rotation.order = "YXZ";
   }
 
+  /** Make ready what draws, while there is nothing to draw yet. */
+  warmUp(): void {
+    this.renderer.compile(this.model.scene, this.camera);
+  }
+
   draw(now: number): void {
     const own = this.home.poseOf(this.home.human, now);
     if (own === null || this.canvas.clientWidth === 0) return;

@@ -4,6 +4,7 @@ import type { Names } from "../acting/names.ts";
 import { targetsOf, type Targets } from "../acting/targets.ts";
 import { h, wantsStillness } from "../dom.ts";
 import { FloorPlan } from "../drawing/floor_plan.ts";
+import { homeFile } from "../drawing/home_file.ts";
 import { HomeModel, type Marked, type Thing } from "../drawing/home_model.ts";
 import { EYE_HEIGHT, GLANCE, StageView } from "../drawing/stage_view.ts";
 import type { LiveHome } from "../household/live_home.ts";
@@ -37,6 +38,7 @@ export class PlayViews {
   private drawnAt = 0;
   private marked: Marked = NOTHING;
   private pitchGoal: number | null = null;
+  private readonly stop = new AbortController();
 
   constructor(layout: PlayLayout, home: LiveHome, names: Names) {
     this.layout = layout;
@@ -45,6 +47,7 @@ export class PlayViews {
     this.plan = new FloorPlan(layout.map, home, names);
     this.firstPerson = this.makeStage();
     if (this.firstPerson === null) layout.element.classList.add("map-main", "map-only");
+    else void this.furnish(this.firstPerson);
   }
 
   get mapIsMain(): boolean {
@@ -106,7 +109,7 @@ export class PlayViews {
       if (Math.abs(left) < 0.01) this.pitchGoal = null;
     }
     this.drawnAt += seconds;
-    if (this.firstPerson !== null && this.firstPerson.pace.due(now)) {
+    if (this.firstPerson !== null && this.model.ready && this.firstPerson.pace.due(now)) {
       this.model.follow(now, this.drawnAt);
       this.drawnAt = 0;
       this.firstPerson.draw(now);
@@ -147,8 +150,19 @@ export class PlayViews {
   }
 
   dispose(): void {
+    this.stop.abort();
     this.firstPerson?.dispose();
     this.model.dispose();
+  }
+
+  private async furnish(stage: StageView): Promise<void> {
+    try {
+      const coming = homeFile(this.home.episode.scene.scene_id, this.stop.signal);
+      stage.warmUp();
+      this.model.build(await coming);
+    } catch (error) {
+      if (!this.stop.signal.aborted) throw error;
+    }
   }
 
   private look(): Targets {
