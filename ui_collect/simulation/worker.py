@@ -26,7 +26,7 @@ from hitl_ops.serving.child_process import end_with_parent, resident_mb
 from hitl_ops.serving.decision_client import DecisionClient
 from hitl_ops.serving.wire import Link, WireError
 from hitl_ops.worlds.habitat.config import SceneConfig
-from hitl_ops.worlds.habitat.open_scene import close_scene
+from hitl_ops.worlds.habitat.open_scene import check_scene, close_scene
 from hitl_ops.worlds.household.scene import SceneLost
 from ui_collect.simulation.messages import (
     WORKER_MESSAGES,
@@ -51,6 +51,7 @@ _UNSENT = 4 * 2**20
 """Bytes the web server may leave unread before frames are held back; increments then grow, nothing is lost."""
 _STATS_EVERY_S = 1.0
 _COLLECT_EVERY_S = 5.0
+_LOOK_EVERY_S = 1.0
 _OPENED_AT_ONCE = 4
 """Scenes in processes of their own that are opened at once: that is mostly waiting."""
 _SCENE_TRIES = 5
@@ -100,6 +101,7 @@ class Worker:
         self._ticks = 0
         self._busy_s = 0.0
         self._stats_at = 0.0
+        self._looks_at = 0.0
         self._collected_at = time.monotonic()
         self._policy = ""
 
@@ -136,6 +138,7 @@ class Worker:
         while not self._done.empty():
             self._done.get()()
         self._switchboard.receive()
+        looks = self._looks_now()
         for play in list(self._plays.values()):
             try:
                 if play.moves:
@@ -145,6 +148,8 @@ class Worker:
                 if self._link.unsent < _UNSENT:
                     play.tell()
                 play.check_log()
+                if looks:
+                    check_scene(play.session.world.scene)
             except SceneLost as error:
                 self._scene_lost(play, error)
                 continue
@@ -159,6 +164,14 @@ class Worker:
             self._link.send(events)
         else:
             self._link.flush()
+
+    def _looks_now(self) -> bool:
+        """Whether it is time to look whether scenes are still there; people who stand still ask nothing of them."""
+        now = time.monotonic()
+        if now < self._looks_at:
+            return False
+        self._looks_at = now + _LOOK_EVERY_S
+        return True
 
     # --- messages -----------------------------------------------------------------------------------------
 

@@ -54,10 +54,24 @@ def recorded_scene(kind: str, scene_id: str, config: SceneConfig | None = None) 
 
 def close_scene(scene: Scene) -> None:
     """Give a scene back; those of this process stay for the next episode."""
-    from hitl_ops.worlds.habitat.remote_scene import RemoteScene
+    if scene.kind != "kinematic":
+        from hitl_ops.worlds.habitat.remote_scene import RemoteScene
 
-    if isinstance(scene, RemoteScene):
-        scene.close()
+        if isinstance(scene, RemoteScene):
+            scene.close()
+
+
+def check_scene(scene: Scene) -> None:
+    """Notice that a scene's process has ended, though nothing is asked of it just now.
+
+    Raises:
+        SceneLost: it has.
+    """
+    if scene.kind != "kinematic":
+        from hitl_ops.worlds.habitat.remote_scene import RemoteScene
+
+        if isinstance(scene, RemoteScene):
+            scene.check()
 
 
 class KeptScenes:

@@ -111,8 +111,8 @@ class RemoteScene:
 
     @property
     def lost(self) -> bool:
-        """Whether the worker is known to have ended."""
-        return self._worker is None
+        """Whether the worker has ended."""
+        return self._worker is None or self._worker.gone
 
     def reopen(self) -> None:
         """Open the scene in a new worker, whatever became of the last one.
@@ -191,6 +191,15 @@ class RemoteScene:
                 self._ending.detach()
                 worker.end(patience_s=0.0)
             raise SceneLost(self._lost, _REMEDY)
+
+    def check(self) -> None:
+        """Notice the worker's end, should nobody have asked anything since; costs next to nothing.
+
+        Raises:
+            SceneLost: it has ended.
+        """
+        if self._worker is None or self._worker.gone:
+            self._ask(Done, "ping")
 
     def show_life(self) -> None:
         """Tell the worker that somebody is still there, if nothing else has for a while."""

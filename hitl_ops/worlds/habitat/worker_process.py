@@ -72,6 +72,11 @@ class WorkerProcess:
         """Its process id."""
         return self._process.pid
 
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
+
     def _start(self, interpreter: str, place: str, config: HabitatConfig) -> subprocess.Popen[bytes]:
         command = [interpreter, worker.__file__, "--backend", config.backend, "--gpu", str(config.gpu)]
         command += ["--silence", str(_MISSED_HEARTBEATS * config.heartbeat_s)]
