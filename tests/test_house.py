@@ -198,12 +198,17 @@ def test_every_package_source_has_future_annotations_and_no_pickle() -> None:
     assert not wrong
 
 
+# Copied by itself into the environment of a simulator, hence one file.
+_ONE_FILE_BY_CONTRACT = {"hitl_ops/worlds/habitat/worker.py"}
+
+
 def test_files_stay_short_and_are_named_by_concept() -> None:
     wrong = []
     for name, text in texts().items():
         if name.endswith(".py"):
             if Path(name).stem in {"utils", "util", "helpers", "common", "manager", "misc"}:
                 wrong.append(f"{name}: a name that says nothing")
-            if not name.startswith("tests/") and text.count("\n") > 450:
-                wrong.append(f"{name}: {text.count(chr(10))} lines")
+            lines = 0 if name in _ONE_FILE_BY_CONTRACT or name.startswith("tests/") else text.count("\n")
+            if lines > 450:
+                wrong.append(f"{name}: {lines} lines")
     assert not wrong

@@ -21,10 +21,13 @@ from hitl_ops.worlds.habitat.config import SceneConfig
 from hitl_ops.worlds.habitat.open_scene import close_scene, open_recorded_scene, open_scene
 from hitl_ops.worlds.household.catalog import OBJECT_SHAPES
 from hitl_ops.worlds.household.layout import REACH
+from hitl_ops.worlds.household.scene import SceneLost
 from ui_collect.keyframes import FrameNames
 from ui_collect.simulation.messages import Opened, OpenPlay
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hitl_ops.contracts.store import Store
     from hitl_ops.rollouts.live_session import LiveSession
     from hitl_ops.worlds.household.scene import Scene
@@ -117,6 +120,24 @@ def open_play(asked: OpenPlay, store: Store, policy: str, scenes: SceneConfig | 
             close_scene(scene)
             raise
     return OpenedPlay(asked, session, writer, name, what_a_page_draws(session, resumed=resumed).model_dump())
+
+
+def open_play_in_the_end(
+    asked: OpenPlay, store: Store, policy: str, scenes: SceneConfig, *, tries: int, say: Callable[[str], None]
+) -> OpenedPlay:
+    """:func:`open_play`, again where its scene was lost meanwhile, up to ``tries`` times; ``say`` is told of each.
+
+    Raises:
+        UserError: see ``open_play``.
+    """
+    for _ in range(tries - 1):
+        try:
+            return open_play(asked, store, policy, scenes)
+        except SceneLost as error:
+            say(str(error))
+            # What has been written meanwhile is gone on with.
+            asked = asked.model_copy(update={"resume": True})
+    return open_play(asked, store, policy, scenes)
 
 
 def what_a_page_draws(session: LiveSession, *, resumed: bool = False) -> Opened:

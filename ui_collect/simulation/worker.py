@@ -26,8 +26,9 @@ from hitl_ops.serving.child_process import end_with_parent, resident_mb
 from hitl_ops.serving.decision_client import DecisionClient
 from hitl_ops.serving.wire import Link, WireError
 from hitl_ops.worlds.habitat.config import SceneConfig
-from hitl_ops.worlds.habitat.open_scene import check_scene, close_scene
+from hitl_ops.worlds.habitat.open_scene import close_scene
 from hitl_ops.worlds.household.scene import SceneLost
+from ui_collect.simulation.lost_scenes import SCENE_TRIES, LostScenes
 from ui_collect.simulation.messages import (
     WORKER_MESSAGES,
     ClientOp,
@@ -39,7 +40,7 @@ from ui_collect.simulation.messages import (
     Stop,
     WorkerStats,
 )
-from ui_collect.simulation.opening import OpenedPlay, open_play
+from ui_collect.simulation.opening import OpenedPlay, open_play_in_the_end
 from ui_collect.simulation.partners import Switchboard, partner_of
 from ui_collect.simulation.play import Play, over_of
 from ui_collect.simulation.tick_schedule import PERIOD_S, TickSchedule
@@ -51,11 +52,8 @@ _UNSENT = 4 * 2**20
 """Bytes the web server may leave unread before frames are held back; increments then grow, nothing is lost."""
 _STATS_EVERY_S = 1.0
 _COLLECT_EVERY_S = 5.0
-_LOOK_EVERY_S = 1.0
 _OPENED_AT_ONCE = 4
 """Scenes in processes of their own that are opened at once: that is mostly waiting."""
-_SCENE_TRIES = 5
-"""Times a play is taken up again at the same moment, its scene being lost; then it is given up."""
 _OpDuringOpening = ClientOp | Join | Leave | Close
 
 
@@ -83,7 +81,7 @@ class Worker:
         self._store = store
         self._schedule = schedule
         self._scenes = scenes or SceneConfig()
-        self._scenes_lost: dict[str, tuple[int, int]] = {}
+        self._lost_scenes = LostScenes()
         self._switchboard = Switchboard(decisions)
         self._plays: dict[str, Play] = {}
         self._opening: dict[str, list[_OpDuringOpening]] = {}
@@ -101,7 +99,6 @@ class Worker:
         self._ticks = 0
         self._busy_s = 0.0
         self._stats_at = 0.0
-        self._looks_at = 0.0
         self._collected_at = time.monotonic()
         self._policy = ""
 
@@ -138,7 +135,7 @@ class Worker:
         while not self._done.empty():
             self._done.get()()
         self._switchboard.receive()
-        looks = self._looks_now()
+        looks = self._lost_scenes.look_now()
         for play in list(self._plays.values()):
             try:
                 if play.moves:
@@ -149,7 +146,7 @@ class Worker:
                     play.tell()
                 play.check_log()
                 if looks:
-                    check_scene(play.session.world.scene)
+                    self._lost_scenes.look_at(play)
             except SceneLost as error:
                 self._scene_lost(play, error)
                 continue
@@ -164,14 +161,6 @@ class Worker:
             self._link.send(events)
         else:
             self._link.flush()
-
-    def _looks_now(self) -> bool:
-        """Whether it is time to look whether scenes are still there; people who stand still ask nothing of them."""
-        now = time.monotonic()
-        if now < self._looks_at:
-            return False
-        self._looks_at = now + _LOOK_EVERY_S
-        return True
 
     # --- messages -----------------------------------------------------------------------------------------
 
@@ -234,24 +223,15 @@ class Worker:
     def _try_to_open(self, asked: OpenPlay) -> Callable[[], None]:
         """Open a play, aside; what is to be done with it is returned."""
         policy = {"policy": self._policy, "oracle": "oracle-partial", "none": ""}[asked.partner]
-        for left in reversed(range(_SCENE_TRIES)):
-            try:
-                opened = open_play(asked, self._store, policy, self._scenes)
-                return lambda: self._opened(opened)
-            except SceneLost as error:
-                reason = str(error)
-                _say(reason)
-                # What has been written meanwhile is gone on with.
-                asked = asked.model_copy(update={"resume": True})
-                if not left:
-                    break
-            except UserError as error:
-                reason = str(error)
-                break
-            except Exception as error:
-                traceback.print_exc()
-                reason = f"{type(error).__name__}: {error}"
-                break
+        try:
+            opened = open_play_in_the_end(asked, self._store, policy, self._scenes, tries=SCENE_TRIES, say=_say)
+        except UserError as error:
+            reason = str(error)
+        except Exception as error:
+            traceback.print_exc()
+            reason = f"{type(error).__name__}: {error}"
+        else:
+            return lambda: self._opened(opened)
         return lambda: self._not_opened(asked.play_id, reason)
 
     def _not_opened(self, play_id: str, reason: str) -> None:
@@ -328,7 +308,7 @@ class Worker:
     def _forget(self, play: Play) -> None:
         del self._plays[play.play_id]
         del self._asked[play.play_id]
-        self._scenes_lost.pop(play.play_id, None)
+        self._lost_scenes.forget(play.play_id)
         self._close_scene(play.session)
 
     def _close_scene(self, session: LiveSession) -> None:
@@ -349,10 +329,7 @@ class Worker:
         _say(f"play {play.play_id}: {error}")
         if play.over is not None:
             return  # only its closing is left, which asks no scene
-        tick, tries = self._scenes_lost.get(play.play_id, (-1, 0))
-        tries = tries + 1 if play.began <= tick else 1
-        self._scenes_lost[play.play_id] = (play.began, tries)
-        if tries > _SCENE_TRIES:
+        if not self._lost_scenes.worth_another_try(play):
             self._broken(play)
             return
         asked = self._asked[play.play_id].model_copy(update={"resume": True})
