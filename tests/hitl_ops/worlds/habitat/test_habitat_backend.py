@@ -60,7 +60,7 @@ def manifest_of(scene: RemoteScene) -> dict[str, int]:
 def test_its_numbers_are_those_of_the_kinematic_scene() -> None:
     theirs = (kinematic_scene.SIGHT_RANGE, kinematic_scene.DOOR_PUSH, EYE_HEIGHT, grid.CELL)
     assert theirs == (worker.SIGHT_RANGE, worker.DOOR_PUSH, worker.EYE_HEIGHT, worker.STRIDE)
-    assert grid.AGENT_RADIUS - worker._VOXEL <= math.ceil(worker._AGENT_RADIUS / worker._VOXEL) * worker._VOXEL
+    assert math.ceil(worker._AGENT_RADIUS / worker._VOXEL) * worker._VOXEL >= grid.AGENT_RADIUS - worker._VOXEL
     assert worker._AGENT_RADIUS <= grid.AGENT_RADIUS - worker._VOXEL
 
 
