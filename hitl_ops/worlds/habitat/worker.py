@@ -27,6 +27,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from typing import Any, Callable
 
 if __name__ == "__main__":
@@ -435,6 +436,218 @@ class Shot:
         return np.asarray(self.position) + plane + away * forward
 
 
+class DatasetScene:
+    """Describes a scene of a Habitat data set as a home: rooms, furniture, where one stands and where things go.
+
+    Places are probed, for data sets say little of them: where one stands by the navigation mesh, what things can
+    stand on by rays from above. Heights are told from the floor that most of the mesh belongs to.
+
+    Args:
+        habitat: the module.
+        magnum: the module.
+        sim: an open simulator whose mesh is there.
+    """
+
+    def __init__(self, habitat: Any, magnum: Any, sim: Any) -> None:
+        self._habitat, self._magnum, self._sim = habitat, magnum, sim
+        self._paths = sim.pathfinder
+        samples = [self._paths.get_random_navigable_point() for _ in range(_FLOOR_SAMPLES)]
+        heights = sorted(float(point[1]) for point in samples if math.isfinite(float(point[1])))
+        if not heights:
+            raise SceneError("habitat-sim finds nowhere to walk in this scene", "look at its collision assets")
+        self.floor = heights[len(heights) // 2]
+        self._samples = [
+            (float(point[0]), float(point[2])) for point in samples if abs(float(point[1]) - self.floor) < _ABOVE_FLOOR
+        ]
+
+    def description(self, scene_id: str) -> dict[str, Any]:
+        """The scene as a SceneDescription, plain."""
+        rooms: list[dict[str, Any]] = []
+        spawns: list[tuple[float, float]] = []
+        for name, kind, bounds in self._room_bounds():
+            middle = ((bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2)
+            inside = [(x, z) for x, z in self._samples if bounds[0] <= x <= bounds[2] and bounds[1] <= z <= bounds[3]]
+            here = self.stand(*middle)
+            if here is None or not (bounds[0] <= here[0] <= bounds[2] and bounds[1] <= here[1] <= bounds[3]):
+                here = min(inside, key=lambda place: math.dist(place, middle), default=None)
+            if here is None or (spawns and not self._leads(spawns[0], here)):
+                continue
+            rooms.append({"name": name, "kind": kind, "bounds": bounds, "floor_color": (0.6, 0.55, 0.5)})
+            spawns.append(here)
+        if not rooms:
+            raise SceneError(f"no room of scene '{scene_id}' can be entered", "look at its semantic regions")
+        plan = {"rooms": rooms, "doors": [], "furniture": [], "spawns": spawns, "floor_slots": {}}
+        in_room = FloorPlan(plan).room_at
+        furniture = [piece for piece in self._furniture(spawns[0], in_room) if piece is not None]
+        slots = {room["name"]: self._floor_slots(here) for room, here in zip(rooms, spawns)}
+        more = {"scene_id": scene_id, "seed": 0, "split": "", "walls": []}
+        return {**plan, **more, "furniture": furniture, "floor_slots": slots}
+
+    def stand(self, x: float, z: float) -> tuple[float, float] | None:
+        """The nearest place on the floor."""
+        found = self._paths.snap_point(np.array((x, self.floor, z), dtype=np.float32))
+        place = [float(found[axis]) for axis in range(3)]
+        if not all(map(math.isfinite, place)) or abs(place[1] - self.floor) > _ABOVE_FLOOR:
+            return None
+        return place[0], place[2]
+
+    def _leads(self, start: tuple[float, float], end: tuple[float, float]) -> bool:
+        path = self._habitat.nav.MultiGoalShortestPath()
+        path.requested_start = np.array((start[0], self.floor, start[1]), dtype=np.float32)
+        path.requested_ends = [np.array((end[0], self.floor, end[1]), dtype=np.float32)]
+        return bool(self._paths.find_path(path))
+
+    # --- rooms --------------------------------------------------------------------------------------------
+
+    def _room_bounds(self) -> list[tuple[str, str, tuple[float, float, float, float]]]:
+        """Name, kind and bounds of each semantic region on this floor; one room of all there is where none are."""
+        found: list[tuple[str, str, tuple[float, float, float, float]]] = []
+        numbers: dict[str, int] = {}
+        semantic = self._sim.semantic_scene
+        for region in semantic.regions if semantic is not None else ():
+            low, high = _corners(region.aabb)
+            if low[1] > self.floor + 1.0 or high[1] < self.floor or high[0] - low[0] < 0.5 or high[2] - low[2] < 0.5:
+                continue
+            kind = _plain(region.category.name().split("/")[0].lower() if region.category is not None else "") or "room"
+            numbers[kind] = numbers.get(kind, 0) + 1
+            found.append((f"{kind}_{numbers[kind]}", kind, (low[0], low[2], high[0], high[2])))
+        if found:
+            return found
+        low, high = self._paths.get_bounds()
+        return [("room_1", "room", (float(low[0]), float(low[2]), float(high[0]), float(high[2])))]
+
+    def _floor_slots(self, middle: tuple[float, float]) -> list[tuple[float, float, float]]:
+        slots = []
+        for eighth in range(8):
+            angle = eighth * math.pi / 4
+            place = self.stand(middle[0] + 0.7 * math.cos(angle), middle[1] + 0.7 * math.sin(angle))
+            if place is not None and 0.3 < math.dist(place, middle) < _REACH - 0.3:
+                slots.append((place[0], 0.0, place[1]))
+        return slots
+
+    # --- furniture ----------------------------------------------------------------------------------------
+
+    def _furniture(
+        self, start: tuple[float, float], room_at: Callable[[float, float], str]
+    ) -> Iterator[dict[str, Any] | None]:
+        rigid, articulated = self._sim.get_rigid_object_manager(), self._sim.get_articulated_object_manager()
+        dynamic = self._habitat.physics.MotionType.DYNAMIC
+        for handle in rigid.get_object_handles():
+            thing = rigid.get_object_by_handle(handle)
+            if thing.motion_type != dynamic:
+                box = self._habitat.geo.get_transformed_bb(thing.root_scene_node.cumulative_bb, thing.transformation)
+                yield self._piece(handle, _corners(box), {thing.object_id}, False, start, room_at)
+        for handle in articulated.get_object_handles():
+            thing = articulated.get_object_by_handle(handle)
+            corners = []
+            for link in range(-1, thing.num_links):
+                node = thing.get_link_scene_node(link)
+                box = self._habitat.geo.get_transformed_bb(node.cumulative_bb, node.absolute_transformation())
+                corners.append(_corners(box))
+            low = tuple(min(corner[0][axis] for corner in corners) for axis in range(3))
+            high = tuple(max(corner[1][axis] for corner in corners) for axis in range(3))
+            yield self._piece(handle, (low, high), {thing.object_id, *thing.link_object_ids}, True, start, room_at)
+
+    def _piece(
+        self,
+        handle: str,
+        box: tuple[Any, Any],
+        ids: set[int],
+        opens: bool,
+        start: tuple[float, float],
+        room_at: Callable[[float, float], str],
+    ) -> dict[str, Any] | None:
+        """A piece of furniture; None for what is too small, too high, out of reach, or holds nothing."""
+        low, high = box
+        size = tuple(high[axis] - low[axis] for axis in range(3))
+        if low[1] > self.floor + 0.6 or high[1] < self.floor + 0.2 or min(size[0], size[2]) < 0.2:
+            return None
+        access = self._access(low, high, start)
+        on = self._surface(low, high, ids)
+        middle = ((low[0] + high[0]) / 2, (low[2] + high[2]) / 2)
+        within = []
+        if opens:
+            y = (low[1] + high[1]) / 2 - self.floor
+            within = [(low[0] + size[0] * share, y, middle[1]) for share in (0.25, 0.5, 0.75)]
+        near = [[slot for slot in slots if _reached(slot, access)] for slots in (on, within)]
+        if not access or not (near[0] or near[1]):
+            return None
+        name = furniture_name(handle)
+        bulk = {"center": (0.0, (low[1] + high[1]) / 2 - self.floor, 0.0), "size": size, "color": (0.62, 0.55, 0.45)}
+        return {
+            "name": name,
+            "kind": name.rsplit("_", 1)[0],
+            "room": room_at(*access[0]),
+            "position": (middle[0], 0.0, middle[1]),
+            "yaw": 0.0,
+            "size": size,
+            "parts": [bulk],
+            "on_slots": near[0],
+            "within_slots": near[1],
+            "access": access,
+            "articulated": opens,
+        }
+
+    def _access(self, low: Any, high: Any, start: tuple[float, float]) -> list[tuple[float, float]]:
+        """Up to four places to stand, one before each side."""
+        x, z = (low[0] + high[0]) / 2, (low[2] + high[2]) / 2
+        away = 0.35
+        found: list[tuple[float, float]] = []
+        for place in ((x, high[2] + away), (x, low[2] - away), (high[0] + away, z), (low[0] - away, z)):
+            here = self.stand(*place)
+            if here is not None and math.dist(here, place) < 0.5 and self._leads(start, here):
+                found.append(here)
+        return found
+
+    def _surface(self, low: Any, high: Any, ids: set[int]) -> list[tuple[float, float, float]]:
+        """Places on top of a thing: where rays from above meet it first."""
+        vector = self._magnum.Vector3
+        counts = [max(1, min(4, int((high[axis] - low[axis]) / 0.3))) for axis in (0, 2)]
+        places = []
+        for row in range(counts[1]):
+            for column in range(counts[0]):
+                x = low[0] + (high[0] - low[0]) * (column + 0.5) / counts[0]
+                z = low[2] + (high[2] - low[2]) * (row + 0.5) / counts[1]
+                ray = self._habitat.geo.Ray(vector(x, high[1] + 0.05, z), vector(0.0, -1.0, 0.0))
+                hits = self._sim.cast_ray(ray, high[1] - self.floor + 0.1).hits
+                first = min(hits, key=lambda hit: hit.ray_distance, default=None)
+                if first is None or first.object_id not in ids:
+                    continue
+                y = high[1] + 0.05 - first.ray_distance - self.floor
+                if 0.15 <= y <= 1.8:
+                    places.append((x, y, z))
+        return places
+
+
+_FLOOR_SAMPLES = 400
+_STAND_IN_ID = 2**15  # above what scenes use
+_REACH = 2.0
+
+
+def furniture_name(handle: str) -> str:
+    """What a scene's object is called in our worlds: its handle, without what no action can spell."""
+    name = _plain(handle)
+    return name if "_" in name else f"{name}_1"
+
+
+def _plain(text: str) -> str:
+    kept = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in text)
+    return "_".join(part for part in kept.split("_") if part)
+
+
+def _reached(slot: tuple[float, float, float], access: list[tuple[float, float]]) -> bool:
+    return all(math.dist((slot[0], slot[2]), place) <= _REACH - 0.2 for place in access)
+
+
+def _corners(box: Any) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Low and high corner of a box: magnum's Range3D, or, of regions in older versions, a BBox."""
+    if hasattr(box, "min"):
+        low, high = box.min, box.max
+    else:
+        low, high = (np.asarray(box.center) + side * np.asarray(box.sizes) / 2 for side in (-1, 1))
+    return (float(low[0]), float(low[1]), float(low[2])), (float(high[0]), float(high[1]), float(high[2]))
+
+
 class HabitatBackend(Backend):
     """habitat-sim: ways and slides by its navigation mesh, sight by ray casts, pictures by its renderer.
 
@@ -495,9 +708,23 @@ class HabitatBackend(Backend):
                 "this habitat-sim is built without Bullet, which casts the rays of sight",
                 f"install it with Bullet, see {_GUIDE}",
             )
-        if scene["kind"] != "home":
-            raise SceneError(f"this worker opens no scenes of kind '{scene['kind']}'", "take a newer version")
-        return self._load_home(scene["folder"], scene["scene_id"])
+        if scene["kind"] == "home":
+            return self._load_home(scene["folder"], scene["scene_id"])
+        return self._load_dataset(scene["config"], scene["scene_id"])
+
+    def _load_dataset(self, config: str, scene_id: str) -> dict[str, Any]:
+        """A scene as its data set has it; walls and closed doors of it are what its stage's mesh says."""
+        if not os.path.isfile(config):
+            raise SceneError(f"scene data set '{config}' is missing", "set scene.habitat.scene_dataset to its path")
+        self._open_simulator(scene_id, config)
+        self._make_navmesh(include_static=True)
+        found = DatasetScene(self._habitat, self._magnum, self._sim)
+        description = found.description(scene_id)
+        self._floor = found.floor
+        self._plan = FloorPlan(description)
+        heights = [piece["size"][1] / 2 for piece in description["furniture"]]
+        self._anchor_heights = [*heights, *(_ABOVE_FLOOR for _ in description["rooms"])]
+        return {"scene_id": scene_id, "description": description, "anchors": self._plan.anchors}
 
     def _load_home(self, folder: str, scene_id: str) -> dict[str, Any]:
         manifest = self._manifest = _read_manifest(folder, scene_id)
@@ -507,6 +734,7 @@ class HabitatBackend(Backend):
                 "play it in the kinematic scene",
             )
         self._plan = FloorPlan(manifest["description"])
+        # Above all furniture and below all lintels: only walls stop a ray there.
         self._eye = float(manifest["sight_height"])
         self._anchor_heights = [self._eye] * len(self._plan.anchors)
         self._open_simulator(os.path.join(folder, manifest["files"]["stage_config"]))
@@ -689,6 +917,14 @@ class HabitatBackend(Backend):
         self._put_away(thing)
         return thing
 
+    def _stand_in(self) -> Any:
+        """A cube, which habitat-sim makes itself: scenes of data sets have no objects of ours."""
+        handles = self._sim.get_object_template_manager().get_template_handles("cubeSolid")
+        if not handles:
+            raise SceneError("habitat-sim has no template 'cubeSolid' to show objects by", "ask for no pictures")
+        self._handles["cubeSolid"] = handles[0]
+        return self._add("cubeSolid", _STAND_IN_ID + len(self._things))
+
     def _put(self, thing: Any, position: tuple[float, float, float], yaw: float) -> None:
         magnum, (x, y, z) = self._magnum, position
         thing.translation = magnum.Vector3(x, y + self._floor, z)
@@ -733,6 +969,9 @@ class HabitatBackend(Backend):
         known = self._things.get(name)
         if known is not None and known[0] == kind:
             return known[1]
+        if not self._manifest:
+            self._things[name] = (kind, self._stand_in())
+            return self._things[name][1]
         entry = self._manifest["objects"].get(kind)
         if entry is None:
             raise SceneError(f"the scene has no objects of kind '{kind}'", "send a kind of its manifest")

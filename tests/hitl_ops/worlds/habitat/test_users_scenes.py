@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,12 @@ import pytest
 
 from hitl_ops.contracts.episode import Episode
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.worlds.habitat.config import HabitatConfig, SceneConfig
+from hitl_ops.worlds.habitat.glb import Node, Solid, glb_bytes
+from hitl_ops.worlds.habitat.open_scene import open_scene
+from hitl_ops.worlds.habitat.remote_scene import RemoteScene
 from hitl_ops.worlds.habitat.users_scenes import SceneDataSet, check_episode
+from tests.support.habitat_stand_in import double_scenes
 
 EPISODES = Path(__file__).parents[1] / "household" / "partnr_episodes.json"
 SCENE = "102817140"
@@ -123,3 +129,96 @@ def test_our_own_exports_are_data_sets(tmp_path: Path) -> None:
     assert data.files_of("home").stage.is_file()
     for kind in manifest.objects:
         assert data.object_config(f"{kind}.object_config.json").is_file()
+
+
+# --- scenes as homes, on the double of habitat-sim ----------------------------------------------------------------
+
+
+def box(size: tuple[float, float, float], center: tuple[float, float, float]) -> Solid:
+    return Solid("box", center, size, (0.5, 0.5, 0.5))
+
+
+def own_scene(folder: Path, regions: bool) -> Path:
+    """Two rooms of 4 m by 4 m with a wide doorway between them, a table, a chest that opens, and a vase on high."""
+    walls = [((8.2, 2.5, 0.1), (4, 1.25, -0.05)), ((8.2, 2.5, 0.1), (4, 1.25, 4.05))]
+    walls += [((0.1, 2.5, 4), (-0.05, 1.25, 2)), ((0.1, 2.5, 4), (8.05, 1.25, 2))]
+    walls += [((0.1, 2.5, 1.4), (4, 1.25, 0.7)), ((0.1, 2.5, 1.4), (4, 1.25, 3.3))]
+    solids = (box((8, 0.1, 4), (4, -0.05, 2)), *(box(size, center) for size, center in walls))
+    assets = {
+        "stages/flat.glb": Node("flat", solids=solids),
+        "objects/table.glb": Node("table", solids=(box((1.2, 0.75, 0.7), (0, 0.375, 0)),)),
+        "objects/vase.glb": Node("vase", solids=(box((0.3, 0.3, 0.3), (0, 0, 0)),)),
+        "urdf/chest.glb": Node("chest", solids=(box((0.8, 0.6, 0.5), (0, 0.3, 0)),)),
+    }
+    for name, node in assets.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(glb_bytes([node]))
+    put(folder / "stages" / "flat.stage_config.json", {"render_asset": "flat.glb", "up": [0, 1, 0]})
+    for name in ("table", "vase"):
+        put(folder / "objects" / f"{name}.object_config.json", {"render_asset": f"{name}.glb"})
+    put(folder / "urdf" / "chest.ao_config.json", {})
+    objects = [
+        {"template_name": "table", "translation": [2.0, 0.0, 2.0]},
+        {"template_name": "vase", "translation": [1.0, 2.0, 1.0]},
+    ]
+    instance = {
+        "stage_instance": {"template_name": "stages/flat"},
+        "object_instances": objects,
+        "articulated_object_instances": [{"template_name": "chest", "translation": [6.0, 0.0, 3.6]}],
+    }
+    put(folder / "scenes" / "flat.scene_instance.json", instance)
+    if regions:
+        both = [("bedroom", [0, 0, 0], [4, 2.5, 4]), ("living room/lounge", [4, 0, 0], [8, 2.5, 4])]
+        told = [{"label": label, "min_bounds": low, "max_bounds": high} for label, low, high in both]
+        put(folder / "semantics" / "flat.semantic_config.json", {"region_annotations": told})
+    kinds = {"stages": "stages", "objects": "objects", "articulated_objects": "urdf", "scene_instances": "scenes"}
+    body = {kind: {"paths": {".json": [place]}} for kind, place in kinds.items()}
+    return put(folder / "own.scene_dataset_config.json", body)
+
+
+def opened(tmp_path: Path, regions: bool) -> RemoteScene:
+    config = own_scene(tmp_path / "own", regions)
+    habitat = double_scenes(tmp_path).habitat.replace(scene_dataset=str(config))
+    scene = open_scene(SceneConfig(kind="habitat", habitat=habitat), "flat")
+    assert isinstance(scene, RemoteScene)
+    return scene
+
+
+def test_a_users_scene_becomes_a_home(tmp_path: Path) -> None:
+    scene = opened(tmp_path, regions=True)
+    home = scene.description
+    assert {room.name for room in home.rooms} == {"bedroom_1", "living_room_1"}
+    table, chest = (next(piece for piece in home.furniture if piece.name.startswith(k)) for k in ("table", "chest"))
+    assert len(home.furniture) == 2, "the vase is out of reach"
+    assert (table.room, chest.room) == ("bedroom_1", "living_room_1")
+    assert table.on_slots and all(y == pytest.approx(0.75, abs=0.01) for _, y, _ in table.on_slots)
+    assert chest.articulated and chest.within_slots and not table.articulated and len(table.access) == 4
+    route = scene.route(home.spawns[0], chest.name)
+    assert route is not None and min(math.dist(route.points[-1], place) for place in chest.access) < 0.1
+    assert scene.room_at(*route.points[-1]) == "living_room_1"
+    # The wall beside the doorway hides, the table does not.
+    assert scene.line_of_sight((1.0, 2.0), (7.0, 2.0), 0)
+    assert not scene.line_of_sight((1.0, 1.0), (7.0, 1.0), 0)
+    seen = scene.seen_from(*table.access[0], 0)
+    assert seen >> scene.anchors.index(table.name) & 1 and seen >> scene.anchors.index("floor_bedroom_1") & 1
+    # Nobody walks through what stands there.
+    x, z = table.access[0]
+    for _ in range(100):
+        x, z = scene.slide(x, z, (2.0 - x) * 0.05, (2.0 - z) * 0.05)
+    assert abs(x - 2.0) > 0.6 or abs(z - 2.0) > 0.35
+    scene.close()
+
+
+def test_without_regions_it_is_one_room(tmp_path: Path) -> None:
+    scene = opened(tmp_path, regions=False)
+    assert [room.name for room in scene.description.rooms] == ["room_1"]
+    assert {piece.room for piece in scene.description.furniture} == {"room_1"}
+    scene.close()
+
+
+def test_a_scene_with_something_missing_starts_nothing(tmp_path: Path) -> None:
+    config = own_scene(tmp_path / "own", regions=True)
+    (tmp_path / "own" / "objects" / "table.glb").unlink()
+    habitat = HabitatConfig(python="/nowhere/python", scene_dataset=str(config))
+    with pytest.raises(UserError, match=r"objects/table\.glb' is missing"):
+        open_scene(SceneConfig(kind="habitat", habitat=habitat), "flat")

@@ -92,8 +92,8 @@ def hits(triangles: np.ndarray, origins: np.ndarray, directions: np.ndarray) -> 
 class Floor:
     """Where an agent's centre may be: on a floor, clear of all boxes that are neither below its step nor above it."""
 
-    def __init__(self, solids: Solids, clearance: float, climb: float, height: float) -> None:
-        low, high = solids.boxes[:, 0], solids.boxes[:, 1]
+    def __init__(self, boxes: np.ndarray, clearance: float, climb: float, height: float) -> None:
+        low, high = boxes[:, 0], boxes[:, 1]
         flat = (high[:, 1] <= climb) & (low[:, 1] < 0)
         in_the_way = (high[:, 1] > climb) & (low[:, 1] < height)
         self._floors = np.concatenate([low[flat][:, (0, 2)], high[flat][:, (0, 2)]], axis=1)
@@ -131,6 +131,17 @@ class Floor:
         enter = np.where(span == 0, -np.inf, np.minimum(first, second)).max(axis=1)
         leave = np.where(span == 0, np.inf, np.maximum(first, second)).min(axis=1)
         return not ((enter < leave) & (leave > 0) & (enter < 1) & ~outside.any(axis=1)).any()
+
+    def any_place(self, random: np.random.Generator) -> Place:
+        """The middle of some free cell."""
+        cells = np.argwhere(self._free)
+        return tuple(self._centers[tuple(cells[random.integers(len(cells))])].tolist())
+
+    @property
+    def bounds(self) -> tuple:
+        """x0, z0, x1, z1 of all free cells."""
+        centers = self._centers[self._free]
+        return (*centers.min(axis=0).tolist(), *centers.max(axis=0).tolist())
 
     def snap(self, place: Place) -> Place | None:
         """The nearest free place."""

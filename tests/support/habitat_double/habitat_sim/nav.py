@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from habitat_sim.geometry import Floor, Solids
+from habitat_sim.geometry import Floor
 
 
 class NavMeshSettings:
@@ -44,14 +44,15 @@ class MultiGoalShortestPath:
 class PathFinder:
     """The mesh of a simulator."""
 
-    __slots__ = ("_floor",)
+    __slots__ = ("_floor", "_random")
 
     def __init__(self) -> None:
         self._floor: Floor | None = None
 
-    def _compute(self, solids: Solids, settings: NavMeshSettings) -> None:
+    def _compute(self, boxes: np.ndarray, settings: NavMeshSettings) -> None:
         clearance = math.ceil(settings.agent_radius / settings.cell_size - 1e-6) * settings.cell_size
-        self._floor = Floor(solids, clearance, settings.agent_max_climb, settings.agent_height)
+        self._floor = Floor(boxes, clearance, settings.agent_max_climb, settings.agent_height)
+        self._random = np.random.default_rng(0)
 
     @property
     def is_loaded(self) -> bool:
@@ -59,7 +60,20 @@ class PathFinder:
         return self._floor is not None
 
     def seed(self, new_seed: int) -> None:
-        """Of random places, which are not asked for here."""
+        """Of random places."""
+        self._random = np.random.default_rng(new_seed)
+
+    def get_random_navigable_point(self, max_tries: int = 10) -> np.ndarray:
+        """Some place of the mesh."""
+        assert self._floor is not None
+        x, z = self._floor.any_place(self._random)
+        return np.array((x, 0.0, z), dtype=np.float32)
+
+    def get_bounds(self) -> tuple:
+        """Low and high corner of the mesh."""
+        assert self._floor is not None
+        x0, z0, x1, z1 = self._floor.bounds
+        return np.array((x0, 0.0, z0), dtype=np.float32), np.array((x1, 0.0, z1), dtype=np.float32)
 
     def snap_point(self, point: np.ndarray, island_index: int = -1) -> np.ndarray:
         """The nearest place of the mesh."""

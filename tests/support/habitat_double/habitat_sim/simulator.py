@@ -8,7 +8,7 @@ import os
 import sys
 
 import numpy as np
-from magnum import Quaternion, Vector3
+from magnum import Matrix4, Quaternion, Range3D, Vector3
 
 from habitat_sim.agent import Agent
 from habitat_sim.geo import Ray
@@ -112,8 +112,66 @@ class ManagedRigidObject:
             raise TypeError("rotation takes a Quaternion")
         self._turn = np.array(turn.to_rows())
 
+    @property
+    def transformation(self) -> Matrix4:
+        """Where it is, and how turned."""
+        return Matrix4(self._turn.tolist(), tuple(self._place.tolist()))
+
+    @property
+    def root_scene_node(self) -> ObjectNode:
+        """Its node."""
+        return ObjectNode(self)
+
     def _triangles(self) -> np.ndarray:
         return self._solids.triangles @ self._turn.T + self._place
+
+    def _boxes(self) -> np.ndarray:
+        triangles = self._triangles().reshape(-1, 3)
+        return np.array([[triangles.min(axis=0), triangles.max(axis=0)]])
+
+
+class ObjectNode:
+    """The node of an object or of a link."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self, of: ManagedRigidObject) -> None:
+        self._of = of
+
+    @property
+    def cumulative_bb(self) -> Range3D:
+        """The box around all of it, in its own frame."""
+        corners = self._of._solids.boxes
+        return Range3D(Vector3(*corners[:, 0].min(axis=0).tolist()), Vector3(*corners[:, 1].max(axis=0).tolist()))
+
+    def absolute_transformation(self) -> Matrix4:
+        """Where it is, and how turned."""
+        return self._of.transformation
+
+
+class ManagedArticulatedObject:
+    """An object of several links; the double's have their base alone, and collide as their one link 0."""
+
+    __slots__ = ("_base", "handle", "object_id")
+
+    def __init__(self, base: ManagedRigidObject) -> None:
+        self._base, self.handle, self.object_id = base, base.handle, 100_000 + base.object_id
+
+    @property
+    def num_links(self) -> int:
+        """How many links it has beside its base."""
+        return 1
+
+    @property
+    def link_object_ids(self) -> dict:
+        """Object id of each link → its number."""
+        return {self._base.object_id: 0}
+
+    def get_link_scene_node(self, link_id: int) -> ObjectNode:
+        """A link's node; -1: the base's."""
+        if link_id not in (-1, 0):
+            raise IndexError(link_id)
+        return ObjectNode(self._base)
 
 
 class ObjectAttributesManager:
@@ -162,6 +220,79 @@ class RigidObjectManager:
         self._objects.append(made)
         return made
 
+    def get_object_handles(self, search_str: str = "", contains: bool = True, sorted: bool = True) -> list:
+        """Names of what is there."""
+        return [one.handle for one in self._objects if not isinstance(one, _Link)]
+
+    def get_object_by_handle(self, handle: str) -> ManagedRigidObject | None:
+        """What is there under a name."""
+        return next((one for one in self._objects if one.handle == handle), None)
+
+
+class _Link(ManagedRigidObject):
+    """What an articulated object collides with; no rigid object of its own."""
+
+    __slots__ = ()
+
+
+class ArticulatedObjectManager:
+    """Articulated objects in the scene."""
+
+    __slots__ = ("_objects",)
+
+    def __init__(self) -> None:
+        self._objects: list = []
+
+    def get_object_handles(self, search_str: str = "", contains: bool = True, sorted: bool = True) -> list:
+        """Names of what is there."""
+        return [one.handle for one in self._objects]
+
+    def get_object_by_handle(self, handle: str) -> ManagedArticulatedObject | None:
+        """What is there under a name."""
+        return next((one for one in self._objects if one.handle == handle), None)
+
+
+class SemanticCategory:
+    """A kind of regions."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def name(self, mapping: str = "") -> str:
+        """Its name."""
+        return self._name
+
+
+class BBox:
+    """A box as older versions tell regions' (CoreBindings.cpp)."""
+
+    __slots__ = ("center", "sizes")
+
+    def __init__(self, low: list, high: list) -> None:
+        self.center = (np.array(low) + np.array(high)) / 2
+        self.sizes = np.array(high) - np.array(low)
+
+
+class SemanticRegion:
+    """A room."""
+
+    __slots__ = ("aabb", "category")
+
+    def __init__(self, annotation: dict) -> None:
+        self.aabb = BBox(annotation["min_bounds"], annotation["max_bounds"])
+        self.category = SemanticCategory(annotation["label"])
+
+
+class SemanticScene:
+    """What is known of a scene's rooms."""
+
+    __slots__ = ("regions",)
+
+    def __init__(self, regions: list) -> None:
+        self.regions = regions
+
 
 class Sensor:
     """A camera at its agent (simulator.py, sensors/sensor_wrapper.py)."""
@@ -185,7 +316,18 @@ class Sensor:
 class Simulator:
     """A scene."""
 
-    __slots__ = ("_agents", "_last", "_objects", "_sensors", "_stage", "_templates", "config", "pathfinder")
+    __slots__ = (
+        "_agents",
+        "_articulated",
+        "_last",
+        "_objects",
+        "_sensors",
+        "_stage",
+        "_templates",
+        "config",
+        "pathfinder",
+        "semantic_scene",
+    )
 
     def __init__(self, config: Configuration) -> None:
         backend = config.sim_cfg
@@ -196,26 +338,61 @@ class Simulator:
             os.abort()
         if not config.agents:
             raise RuntimeError("Config has not agents specified.  Must specify at least 1 agent")
-        with open(backend.scene_id) as file:
-            stage = json.load(file)
-        if stage["up"] != [0, 1, 0]:
-            raise RuntimeError("this stage is not y up")
         if not backend.enable_physics:
             raise RuntimeError("without physics no ray is cast")
         self.config = config
-        self._stage = Solids(os.path.join(os.path.dirname(backend.scene_id), stage["render_asset"]))
         self.pathfinder = PathFinder()
         self._templates = ObjectAttributesManager()
         self._objects = RigidObjectManager(self._templates)
+        self._articulated = ArticulatedObjectManager()
+        self.semantic_scene = SemanticScene([])
         self._last: tuple = ()
+        if backend.scene_dataset_config_file == "default":
+            self._open_stage(backend.scene_id)
+        else:
+            self._open_instance(os.path.dirname(backend.scene_dataset_config_file), backend.scene_id)
         self._agents = [Agent(each) for each in config.agents]
         self._sensors: dict = {}
         for spec in config.agents[0].sensor_specifications:
             self._sensors[spec.uuid] = Sensor(self, spec)
 
+    def _open_stage(self, path: str) -> None:
+        with open(path) as file:
+            stage = json.load(file)
+        if stage.get("up") != [0, 1, 0]:
+            raise RuntimeError("this stage is not y up")
+        self._stage = Solids(os.path.join(os.path.dirname(path), stage["render_asset"]))
+
+    def _open_instance(self, folder: str, name: str) -> None:
+        """A scene of a data set whose folders are stages, objects, urdf, scenes and semantics."""
+        with open(os.path.join(folder, "scenes", f"{name}.scene_instance.json")) as file:
+            scene = json.load(file)
+        stage = os.path.basename(scene["stage_instance"]["template_name"])
+        self._open_stage(os.path.join(folder, "stages", f"{stage}.stage_config.json"))
+        for kind, entries in (("objects", "object_instances"), ("urdf", "articulated_object_instances")):
+            for number, entry in enumerate(scene.get(entries, [])):
+                template = entry["template_name"]
+                solids = Solids(os.path.join(folder, kind, f"{template}.glb"))
+                made = (ManagedRigidObject if kind == "objects" else _Link)(
+                    len(self._objects._objects), f"{template}_:{number:04d}", solids, 0
+                )
+                made.motion_type, made.translation = MotionType.STATIC, Vector3(*entry["translation"])
+                self._objects._objects.append(made)
+                if kind == "urdf":
+                    self._articulated._objects.append(ManagedArticulatedObject(made))
+        semantic = os.path.join(folder, "semantics", f"{name}.semantic_config.json")
+        if os.path.isfile(semantic):
+            with open(semantic) as file:
+                self.semantic_scene = SemanticScene(
+                    [SemanticRegion(one) for one in json.load(file)["region_annotations"]]
+                )
+
     def recompute_navmesh(self, pathfinder: PathFinder, navmesh_settings: NavMeshSettings) -> bool:
-        """Rasterise the stage."""
-        pathfinder._compute(self._stage, navmesh_settings)
+        """Rasterise the stage, and what stands still if that is asked for."""
+        boxes = [self._stage.boxes]
+        if navmesh_settings.include_static_objects:
+            boxes += [one._boxes() for one in self._objects._objects if one.motion_type == MotionType.STATIC]
+        pathfinder._compute(np.concatenate(boxes), navmesh_settings)
         return True
 
     def get_object_template_manager(self) -> ObjectAttributesManager:
@@ -225,6 +402,10 @@ class Simulator:
     def get_rigid_object_manager(self) -> RigidObjectManager:
         """Objects."""
         return self._objects
+
+    def get_articulated_object_manager(self) -> ArticulatedObjectManager:
+        """Objects of several links."""
+        return self._articulated
 
     def get_agent(self, agent_id: int) -> Agent:
         """An agent."""

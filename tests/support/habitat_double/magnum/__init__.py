@@ -59,3 +59,21 @@ class Quaternion:
             [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
             [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
         ]
+
+
+class Range3D:
+    """A box."""
+
+    __slots__ = ("max", "min")
+
+    def __init__(self, min: Vector3, max: Vector3) -> None:
+        self.min, self.max = min, max
+
+
+class Matrix4:
+    """A turn and a move; only ever handed on."""
+
+    __slots__ = ("_place", "_rows")
+
+    def __init__(self, rows: list[list[float]], place: tuple[float, float, float]) -> None:
+        self._rows, self._place = rows, place
