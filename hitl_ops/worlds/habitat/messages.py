@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError
 
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.worlds.habitat.worker import FRAME_BYTES, KINDS, PIXELS, PROTOCOL, Frames, NoFrame, pack
+from hitl_ops.worlds.habitat.worker import FRAME_BYTES, KINDS, PIXELS, PROTOCOL, Frames, NoFrame, send
 from hitl_ops.worlds.household.scene_description import SceneDescription
 
 __all__ = ["FRAME_BYTES", "KINDS", "PIXELS", "PROTOCOL", "ConnectionLost", "Questions", "RefusedQuestion"]
@@ -171,7 +171,7 @@ class Questions:
         try:
             if within_s is not None:
                 self._connection.settimeout(within_s)
-            self._connection.sendall(pack({"id": self._number, "do": do, **arguments}))
+            send(self._connection, {"id": self._number, "do": do, **arguments})
             told = self._frames.read()
             if within_s is not None:
                 self._connection.settimeout(self._within_s)

@@ -80,19 +80,33 @@ class SceneError(Exception):
 # --- frames -------------------------------------------------------------------------------------------------------
 
 
-def pack(message: dict[str, Any]) -> bytes:
-    """A message as a frame.
+def send(connection: socket.socket, message: dict[str, Any]) -> None:
+    """Send a message as a frame.
 
     Raises:
         NoFrame: it is larger than the other side accepts.
+        OSError: the connection broke, or the other side does not read in time.
     """
-    body = msgpack.packb(message, use_bin_type=True)
+    _send_body(connection, _packed(message))
+
+
+def _send_body(connection: socket.socket, body: bytes) -> None:
+    if len(body) < _CHUNK // 4:
+        connection.sendall(_LENGTH.pack(len(body)) + body)
+    else:
+        # A picture is not copied once more for the sake of four bytes.
+        connection.sendall(_LENGTH.pack(len(body)))
+        connection.sendall(body)
+
+
+def _packed(message: dict[str, Any]) -> bytes:
+    body: bytes = msgpack.packb(message, use_bin_type=True)
     if len(body) > FRAME_BYTES:
         raise NoFrame(f"a frame of {len(body)} bytes is larger than {FRAME_BYTES}")
-    return _LENGTH.pack(len(body)) + bytes(body)
+    return body
 
 
-def unpack(body: bytes) -> dict[str, Any]:
+def unpack(body: bytes | bytearray) -> dict[str, Any]:
     """The message of a frame's body.
 
     Raises:
@@ -141,10 +155,26 @@ class Frames:
                 body = bytes(have[_LENGTH.size : end])
                 del have[:end]
                 return unpack(body)
+            if length > _CHUNK // 4:
+                return self._read_large(length)
             data = self.connection.recv(_CHUNK)
             if not data:
                 return None
             have += data
+
+    def _read_large(self, length: int) -> dict[str, Any] | None:
+        """The rest of a frame, straight to where it belongs."""
+        body = bytearray(length)
+        there = len(self._have) - _LENGTH.size
+        body[:there] = self._have[_LENGTH.size :]
+        self._have.clear()
+        view = memoryview(body)
+        while there < length:
+            count = self.connection.recv_into(view[there:])
+            if not count:
+                return None
+            there += count
+        return unpack(body)
 
 
 # --- backends -----------------------------------------------------------------------------------------------------
@@ -1283,14 +1313,12 @@ class Session:
             asked = self._frames.read()
             if asked is None:
                 return
-            self._frames.connection.sendall(self._answer(asked))
-
-    def _answer(self, asked: dict[str, Any]) -> bytes:
-        number, do = question_of(asked)
-        try:
-            return pack({"id": number, "ok": True, **self._do(do, asked)})
-        except Exception as error:
-            return pack(refusal(number, error))
+            number, do = question_of(asked)
+            try:
+                body = _packed({"id": number, "ok": True, **self._do(do, asked)})
+            except Exception as error:
+                body = _packed(refusal(number, error))
+            _send_body(self._frames.connection, body)
 
     def _do(self, do: str, asked: dict[str, Any]) -> dict[str, Any]:
         answer = _GEOMETRY.get(do)
@@ -1378,9 +1406,9 @@ def greet(frames: Frames, token: str, backend: Backend) -> bool:
             "capabilities": backend.capabilities(),
         }
     except Exception as error:
-        frames.connection.sendall(pack(refusal(number, error)))
+        send(frames.connection, refusal(number, error))
         return False
-    frames.connection.sendall(pack({"id": number, "ok": True, **answer}))
+    send(frames.connection, {"id": number, "ok": True, **answer})
     return True
 
 
