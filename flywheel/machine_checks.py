@@ -27,6 +27,15 @@ Status = Literal["ok", "absent", "broken"]
 PROBE_TIMEOUT_S = 90.0
 LOW_DISK_GB = 5.0
 
+HABITAT_GUIDE = "https://github.com/facebookresearch/habitat-sim#installation"
+_HABITAT_PROBE = (
+    "import sys, platform, msgpack, numpy, habitat_sim\n"
+    "if not getattr(habitat_sim, 'built_with_bullet', True):\n"
+    "    sys.exit('habitat-sim is built without Bullet, which casts the rays of sight')\n"
+    "print(f'{habitat_sim.__version__}, Python {platform.python_version()}, NumPy {numpy.__version__}, '\n"
+    "      f'msgpack {\".\".join(map(str, msgpack.version))}')"
+)
+
 # What fails without each package of the extras.
 PACKAGES = {
     "torch": "training, local planners",
@@ -70,6 +79,7 @@ def all_checks() -> list[Check]:
         _store,
         _mlflow_database,
         _worlds,
+        _habitat,
         _models,
         _pages,
     ]
@@ -77,12 +87,15 @@ def all_checks() -> list[Check]:
         return [check for found in pool.map(lambda look: look(), checks) for check in found]
 
 
-def _probe(code: str) -> tuple[bool, str]:
+def _probe(code: str, python: str = sys.executable) -> tuple[bool, str]:
     """Run Python code in a process of its own; whether it went well, and its last line."""
+    # What our environment says to its Python is not meant for another one.
+    ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV") if python != sys.executable else ()
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code],
+            [python, "-c", code],
             stdin=subprocess.DEVNULL,
+            env={name: value for name, value in os.environ.items() if name not in ours},
             capture_output=True,
             text=True,
             timeout=PROBE_TIMEOUT_S,
@@ -275,14 +288,31 @@ def _installed(group: str, name: str, distribution: str, disables: str, remedy: 
 def _worlds() -> list[Check]:
     return [
         _installed("worlds", "alfworld", "alfworld", "the ALFWorld engine", "install the extra `alfworld`"),
-        _installed(
-            "worlds",
-            "habitat-sim",
-            "habitat-sim",
-            "Habitat's scenes; homes of our own need nothing",
-            "install it with conda, in an environment of its own",
-        ),
     ]
+
+
+def _habitat() -> list[Check]:
+    """Whether the Python that FLYWHEEL_HABITAT_PYTHON names has what a scene's worker needs there."""
+    from hitl_ops.worlds.habitat.config import PYTHON_VARIABLE
+
+    def absent(found: str, remedy: str) -> list[Check]:
+        disables = "homes in habitat-sim, and other scene data sets; homes of our own need nothing"
+        return [
+            Check(group="worlds", name="habitat-sim", status="absent", found=found, disables=disables, remedy=remedy)
+        ]
+
+    named = os.environ.get(PYTHON_VARIABLE, "")
+    if not named:
+        return absent("", f"install it with conda as {HABITAT_GUIDE} says; {PYTHON_VARIABLE} names its python")
+    python = shutil.which(os.path.expanduser(named))
+    if python is None:
+        return absent(f"{PYTHON_VARIABLE}: '{named}' does not exist", f"name a python that has it, see {HABITAT_GUIDE}")
+    works, said = _probe(_HABITAT_PROBE, python)
+    if works:
+        return [Check(group="worlds", name="habitat-sim", status="ok", found=f"{said}, at {python}")]
+    lacks = next((name for name in ("msgpack", "numpy") if f"No module named '{name}'" in said), "")
+    remedy = f"`{python} -m pip install {lacks}`" if lacks else f"install it there, with Bullet: {HABITAT_GUIDE}"
+    return absent(f"{python}: {said}", remedy)
 
 
 def _models() -> list[Check]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from flywheel import machine_checks
 from flywheel.machine_checks import Check
 from hitl_ops.contracts.store import Store
+from tests.support.habitat_stand_in import double_python
 
 
 def named(checks: list[Check], name: str) -> Check:
@@ -104,3 +106,29 @@ def test_everything_that_is_not_there_says_what_it_disables_and_how_to_get_it(mo
         check.name for check in lacking
     }
     assert all(check.disables and check.remedy for check in lacking)
+
+
+def test_habitat_sim_that_nobody_names_says_where_its_guide_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FLYWHEEL_HABITAT_PYTHON", raising=False)
+    (check,) = machine_checks._habitat()
+    assert check.status == "absent" and "facebookresearch/habitat-sim" in check.remedy
+    assert "FLYWHEEL_HABITAT_PYTHON" in check.remedy and "need nothing" in check.disables
+
+
+def test_an_interpreter_without_habitat_sim_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FLYWHEEL_HABITAT_PYTHON", str(tmp_path / "python"))
+    (check,) = machine_checks._habitat()
+    assert check.status == "absent" and str(tmp_path / "python") in check.found
+    monkeypatch.setenv("FLYWHEEL_HABITAT_PYTHON", sys.executable)  # ours has none
+    (check,) = machine_checks._habitat()
+    assert check.status == "absent" and "No module named 'habitat_sim'" in check.found
+    assert "Bullet" in check.remedy
+
+
+def test_habitat_sim_that_is_there_says_its_versions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FLYWHEEL_HABITAT_PYTHON", double_python(tmp_path))
+    (check,) = machine_checks._habitat()
+    assert check.status == "ok" and "double" in check.found and "msgpack" in check.found
+    monkeypatch.setenv("FLYWHEEL_HABITAT_PYTHON", double_python(tmp_path, fails="broken"))
+    (check,) = machine_checks._habitat()
+    assert check.status == "absent" and "libEGL" in check.found

@@ -123,4 +123,8 @@ def _open_remote(config: HabitatConfig, scene_id: str) -> Scene:
             f"scene asset '{scene_id}' is missing",
             "it is no generated Flywheel home; set scene.habitat.scene_dataset to its scene data set",
         )
+    if config.backend == "habitat":
+        from hitl_ops.worlds.habitat.users_scenes import SceneDataSet
+
+        SceneDataSet(config.scene_dataset).files_of(scene_id)  # what is missing is told before anything is started
     return RemoteScene(config, {"kind": "dataset", "scene_id": scene_id, "config": config.scene_dataset})

@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import hmac
 import importlib
+import json
 import math
 import os
 import platform
@@ -26,6 +27,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from typing import Any, Callable
 
 if __name__ == "__main__":
@@ -280,24 +282,891 @@ class Backend:
 
 
 # --- habitat-sim --------------------------------------------------------------------------------------------------
+# Written against habitat-sim's own sources, versions 0.2.1 to 0.3.3; where they differ, a comment says so.
+
+SIGHT_RANGE = 9.0
+"""How far agents recognise things, metres; as in the kinematic scene."""
+DOOR_PUSH = 0.7
+"""A closed door opens when somebody comes this close, metres; as in the kinematic scene."""
+STRIDE = 0.2
+"""Longest distance between two points of a route, metres: doors are pushed and things seen at its points."""
+EYE_HEIGHT = 1.5
+"""Height of an agent's eyes above the floor, metres."""
+_VOXEL = 0.025
+# Rasterised obstacles grow by up to a voxel and the radius is rounded up to whole ones: what remains is a clearance
+# between 0.175 and 0.2 m, so that wherever the kinematic scene lets an agent stand, the navigation mesh does too.
+_AGENT_RADIUS, _AGENT_HEIGHT = 0.17, 1.7
+_ABOVE_FLOOR = 0.3  # a snapped place higher than this is on top of something
+_OUT_OF_SIGHT = -50.0
+_CAMERAS_KEPT = 48
+_PLACES_KEPT = 20_000
+_ON_FLOOR = 0.005
+_MANIFEST_FORMAT = 1
+_GUIDE = "https://github.com/facebookresearch/habitat-sim#installation"
+
+
+def _crosses(a: tuple[float, float], b: tuple[float, float], start: list[float], end: list[float]) -> bool:
+    """Whether the line from a to b crosses the one from start to end."""
+    (ax, az), (bx, bz), (cx, cz), (dx, dz) = a, b, start, end
+    side_c = (bx - ax) * (cz - az) - (bz - az) * (cx - ax)
+    side_d = (bx - ax) * (dz - az) - (bz - az) * (dx - ax)
+    side_a = (dx - cx) * (az - cz) - (dz - cz) * (ax - cx)
+    side_b = (dx - cx) * (bz - cz) - (dz - cz) * (bx - cx)
+    return side_c * side_d < 0 and side_a * side_b < 0
+
+
+class FloorPlan:
+    """What a scene's description says of places: rooms, doors, access places and slots.
+
+    Args:
+        description: a SceneDescription as plain data.
+    """
+
+    def __init__(self, description: dict[str, Any]) -> None:
+        self.description = description
+        self._rooms = description["rooms"]
+        self._doors = description["doors"]
+        self._furniture = {piece["name"]: piece for piece in description["furniture"]}
+        self.anchors = [*self._furniture, *(f"floor_{room['name']}" for room in self._rooms)]
+        # An agent may begin in the middle of each room: the free place nearest to it.
+        middles = [tuple(place) for place in description["spawns"]]
+        if len(middles) != len(self._rooms):
+            middles = [
+                ((r["bounds"][0] + r["bounds"][2]) / 2, (r["bounds"][1] + r["bounds"][3]) / 2) for r in self._rooms
+            ]
+        self._goals = {name: [tuple(place) for place in piece["access"]] for name, piece in self._furniture.items()}
+        for room, middle in zip(self._rooms, middles):
+            self._goals[room["name"]] = self._goals[f"floor_{room['name']}"] = [middle]
+        centers = [(piece["position"][0], piece["position"][2]) for piece in self._furniture.values()]
+        self.anchor_places = [*centers, *middles]
+        self._door_middles = [
+            ((door["start"][0] + door["end"][0]) / 2, (door["start"][1] + door["end"][1]) / 2) for door in self._doors
+        ]
+
+    def goals(self, name: str) -> list[tuple[float, float]]:
+        """Where one goes to be at a furniture, a room or a floor."""
+        if name not in self._goals:
+            raise SceneError(f"the scene has no '{name}'", "send a name of its description")
+        return self._goals[name]
+
+    def doors_at(self, x: float, z: float) -> int:
+        """Mask of the doors whose middle is close."""
+        mask = 0
+        for index, (door_x, door_z) in enumerate(self._door_middles):
+            if math.hypot(x - door_x, z - door_z) <= DOOR_PUSH:
+                mask |= 1 << index
+        return mask
+
+    def doors_between(self, a: tuple[float, float], b: tuple[float, float]) -> int:
+        """Mask of the doorways a line of sight leads through."""
+        mask = 0
+        for index, door in enumerate(self._doors):
+            if _crosses(a, b, door["start"], door["end"]):
+                mask |= 1 << index
+        return mask
+
+    def room_at(self, x: float, z: float) -> str:
+        """The room a place is in; the nearest one where it is in none."""
+        nearest, name = math.inf, ""
+        for room in self._rooms:
+            x0, z0, x1, z1 = room["bounds"]
+            if x0 <= x <= x1 and z0 <= z <= z1:
+                return str(room["name"])
+            away = math.hypot(x - (x0 + x1) / 2, z - (z0 + z1) / 2)
+            if away < nearest:
+                nearest, name = away, str(room["name"])
+        return name
+
+    def slots(self, parent: str, relation: str) -> list[tuple[float, float, float]]:
+        """See ``Backend.slots``."""
+        if parent.startswith("floor_") and parent in self._goals:
+            places = self.description["floor_slots"][parent[len("floor_") :]]
+        elif parent in self._furniture:
+            places = self._furniture[parent]["within_slots" if relation == "within" else "on_slots"]
+        else:
+            raise SceneError(f"the scene has no '{parent}'", "send a name of its description")
+        return [(float(x), float(y), float(z)) for x, y, z in places]
+
+
+class Shot:
+    """A picture to be taken, checked: Flywheel's camera in habitat-sim's terms.
+
+    Attributes:
+        key: names the sensor that takes such pictures.
+        subtype: PINHOLE or ORTHOGRAPHIC.
+        ortho_scale: of an orthographic one: one over the metres that its width shows.
+    """
+
+    def __init__(self, camera: dict[str, Any], width: int, height: int, ceiling: float | None) -> None:
+        try:
+            self.position = [float(value) for value in camera["position"]]
+            self.yaw, self.pitch = float(camera["yaw"]), float(camera["pitch"])
+            self.fov, self.near, self.far = float(camera["fov"]), float(camera["near"]), float(camera["far"])
+            extent, hidden = camera["extent"], camera["hidden_agent"]
+            self.extent = None if extent is None else (float(extent[0]), float(extent[1]))
+            self.hidden_agent = None if hidden is None else int(hidden)
+            ceilings = bool(camera["ceilings"])
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise SceneError(f"the camera is no camera ({error!r})", "send all of Flywheel's Camera") from None
+        numbers = [*self.position, self.yaw, self.pitch, self.fov, self.near, self.far, *(self.extent or ())]
+        if len(self.position) != 3 or not all(math.isfinite(number) for number in numbers):
+            raise SceneError("the camera is no camera", "send finite numbers")
+        if not (0 < self.near < self.far and 0 < self.fov < 180 and min(self.extent or (1.0,)) > 0):
+            raise SceneError("the camera shows nothing", "send 0 < near < far, a field of view and an extent above 0")
+        self.width, self.height = width, height
+        if not ceilings:
+            self._look_below(ceiling)
+        self.subtype = "PINHOLE" if self.extent is None else "ORTHOGRAPHIC"
+        self.ortho_scale = 0.0
+        if self.extent is not None:
+            self.ortho_scale = 1.0 / (width * max(self.extent[0] / width, self.extent[1] / height))
+        self.key = f"{width}x{height} {self.fov:g} {self.ortho_scale:.9g} {self.near:.9g} {self.far:.9g}"
+
+    def _look_below(self, ceiling: float | None) -> None:
+        """A stage is one mesh, so that its ceilings cannot be left out; seen from above, the near plane cuts them."""
+        from_above = self.extent is not None and self.pitch < -math.pi / 2 + 1e-3
+        if ceiling is None or not from_above or self.position[1] - ceiling >= self.far:
+            raise SceneError("habitat-sim leaves out ceilings only from straight above", "send `ceilings` true")
+        self.near = max(self.near, self.position[1] - ceiling)
+
+    def axes(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Unit vectors to the picture's right, to its top and into it."""
+        cosine, sine = math.cos(self.yaw), math.sin(self.yaw)
+        level, rise = math.cos(self.pitch), math.sin(self.pitch)
+        right = np.array((sine, 0.0, cosine))
+        return right, np.array((-rise * cosine, level, rise * sine)), np.array((level * cosine, rise, -level * sine))
+
+    def metres(self, depth: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """habitat-sim's depth as metres along the view axis, float32 [h, w]; the far plane where nothing is.
+
+        It tells 0 where nothing is, and undoes a perspective (gfx_batch/DepthUnprojection.cpp) of orthographic
+        cameras too, which is undone in turn here.
+        """
+        depth = np.array(depth, dtype=np.float64)
+        nothing = depth == 0
+        if self.extent is not None:
+            span = self.far - self.near
+            first, second = (-2 / span - 1) / 2, -(self.far + self.near) / span / 2
+            depth[nothing] = 1.0
+            depth = self.near + span * (second / depth - first)
+        depth[nothing] = self.far
+        return np.clip(depth, 0.0, self.far).astype(np.float32)
+
+    def points(self, depth: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Where in the scene each pixel's surface is, [h, w, 3]."""
+        right, up, forward = self.axes()
+        half_width = math.tan(math.radians(self.fov) / 2) if self.extent is None else 0.5 / self.ortho_scale
+        half_height = half_width * self.height / self.width
+        across = ((np.arange(self.width) + 0.5) / self.width * 2 - 1) * half_width
+        down = (1 - (np.arange(self.height) + 0.5) / self.height * 2) * half_height
+        plane = across[None, :, None] * right + down[:, None, None] * up
+        away = depth[:, :, None].astype(np.float64)
+        if self.extent is None:
+            plane = plane * away
+        return np.asarray(self.position) + plane + away * forward
+
+
+class DatasetScene:
+    """Describes a scene of a Habitat data set as a home: rooms, furniture, where one stands and where things go.
+
+    Places are probed, for data sets say little of them: where one stands by the navigation mesh, what things can
+    stand on by rays from above. Heights are told from the floor that most of the mesh belongs to.
+
+    Args:
+        habitat: the module.
+        magnum: the module.
+        sim: an open simulator whose mesh is there.
+    """
+
+    def __init__(self, habitat: Any, magnum: Any, sim: Any) -> None:
+        self._habitat, self._magnum, self._sim = habitat, magnum, sim
+        self._paths = sim.pathfinder
+        samples = [self._paths.get_random_navigable_point() for _ in range(_FLOOR_SAMPLES)]
+        heights = sorted(float(point[1]) for point in samples if math.isfinite(float(point[1])))
+        if not heights:
+            raise SceneError("habitat-sim finds nowhere to walk in this scene", "look at its collision assets")
+        self.floor = heights[len(heights) // 2]
+        self._samples = [
+            (float(point[0]), float(point[2])) for point in samples if abs(float(point[1]) - self.floor) < _ABOVE_FLOOR
+        ]
+
+    def description(self, scene_id: str) -> dict[str, Any]:
+        """The scene as a SceneDescription, plain."""
+        rooms: list[dict[str, Any]] = []
+        spawns: list[tuple[float, float]] = []
+        for name, kind, bounds in self._room_bounds():
+            middle = ((bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2)
+            inside = [(x, z) for x, z in self._samples if bounds[0] <= x <= bounds[2] and bounds[1] <= z <= bounds[3]]
+            here = self.stand(*middle)
+            if here is None or not (bounds[0] <= here[0] <= bounds[2] and bounds[1] <= here[1] <= bounds[3]):
+                here = min(inside, key=lambda place: math.dist(place, middle), default=None)
+            if here is None or (spawns and not self._leads(spawns[0], here)):
+                continue
+            rooms.append({"name": name, "kind": kind, "bounds": bounds, "floor_color": (0.6, 0.55, 0.5)})
+            spawns.append(here)
+        if not rooms:
+            raise SceneError(f"no room of scene '{scene_id}' can be entered", "look at its semantic regions")
+        plan = {"rooms": rooms, "doors": [], "furniture": [], "spawns": spawns, "floor_slots": {}}
+        in_room = FloorPlan(plan).room_at
+        furniture = [piece for piece in self._furniture(spawns[0], in_room) if piece is not None]
+        slots = {room["name"]: self._floor_slots(here) for room, here in zip(rooms, spawns)}
+        more = {"scene_id": scene_id, "seed": 0, "split": "", "walls": []}
+        return {**plan, **more, "furniture": furniture, "floor_slots": slots}
+
+    def stand(self, x: float, z: float) -> tuple[float, float] | None:
+        """The nearest place on the floor."""
+        found = self._paths.snap_point(np.array((x, self.floor, z), dtype=np.float32))
+        place = [float(found[axis]) for axis in range(3)]
+        if not all(map(math.isfinite, place)) or abs(place[1] - self.floor) > _ABOVE_FLOOR:
+            return None
+        return place[0], place[2]
+
+    def _leads(self, start: tuple[float, float], end: tuple[float, float]) -> bool:
+        path = self._habitat.nav.MultiGoalShortestPath()
+        path.requested_start = np.array((start[0], self.floor, start[1]), dtype=np.float32)
+        path.requested_ends = [np.array((end[0], self.floor, end[1]), dtype=np.float32)]
+        return bool(self._paths.find_path(path))
+
+    # --- rooms --------------------------------------------------------------------------------------------
+
+    def _room_bounds(self) -> list[tuple[str, str, tuple[float, float, float, float]]]:
+        """Name, kind and bounds of each semantic region on this floor; one room of all there is where none are."""
+        found: list[tuple[str, str, tuple[float, float, float, float]]] = []
+        numbers: dict[str, int] = {}
+        semantic = self._sim.semantic_scene
+        for region in semantic.regions if semantic is not None else ():
+            low, high = _corners(region.aabb)
+            if low[1] > self.floor + 1.0 or high[1] < self.floor or high[0] - low[0] < 0.5 or high[2] - low[2] < 0.5:
+                continue
+            kind = _plain(region.category.name().split("/")[0].lower() if region.category is not None else "") or "room"
+            numbers[kind] = numbers.get(kind, 0) + 1
+            found.append((f"{kind}_{numbers[kind]}", kind, (low[0], low[2], high[0], high[2])))
+        if found:
+            return found
+        low, high = self._paths.get_bounds()
+        return [("room_1", "room", (float(low[0]), float(low[2]), float(high[0]), float(high[2])))]
+
+    def _floor_slots(self, middle: tuple[float, float]) -> list[tuple[float, float, float]]:
+        slots = []
+        for eighth in range(8):
+            angle = eighth * math.pi / 4
+            place = self.stand(middle[0] + 0.7 * math.cos(angle), middle[1] + 0.7 * math.sin(angle))
+            if place is not None and 0.3 < math.dist(place, middle) < _REACH - 0.3:
+                slots.append((place[0], 0.0, place[1]))
+        return slots
+
+    # --- furniture ----------------------------------------------------------------------------------------
+
+    def _furniture(
+        self, start: tuple[float, float], room_at: Callable[[float, float], str]
+    ) -> Iterator[dict[str, Any] | None]:
+        rigid, articulated = self._sim.get_rigid_object_manager(), self._sim.get_articulated_object_manager()
+        dynamic = self._habitat.physics.MotionType.DYNAMIC
+        for handle in rigid.get_object_handles():
+            thing = rigid.get_object_by_handle(handle)
+            if thing.motion_type != dynamic:
+                box = self._habitat.geo.get_transformed_bb(thing.root_scene_node.cumulative_bb, thing.transformation)
+                yield self._piece(handle, _corners(box), {thing.object_id}, False, start, room_at)
+        for handle in articulated.get_object_handles():
+            thing = articulated.get_object_by_handle(handle)
+            corners = []
+            for link in range(-1, thing.num_links):
+                node = thing.get_link_scene_node(link)
+                box = self._habitat.geo.get_transformed_bb(node.cumulative_bb, node.absolute_transformation())
+                corners.append(_corners(box))
+            low = tuple(min(corner[0][axis] for corner in corners) for axis in range(3))
+            high = tuple(max(corner[1][axis] for corner in corners) for axis in range(3))
+            yield self._piece(handle, (low, high), {thing.object_id, *thing.link_object_ids}, True, start, room_at)
+
+    def _piece(
+        self,
+        handle: str,
+        box: tuple[Any, Any],
+        ids: set[int],
+        opens: bool,
+        start: tuple[float, float],
+        room_at: Callable[[float, float], str],
+    ) -> dict[str, Any] | None:
+        """A piece of furniture; None for what is too small, too high, out of reach, or holds nothing."""
+        low, high = box
+        size = tuple(high[axis] - low[axis] for axis in range(3))
+        if low[1] > self.floor + 0.6 or high[1] < self.floor + 0.2 or min(size[0], size[2]) < 0.2:
+            return None
+        access = self._access(low, high, start)
+        on = self._surface(low, high, ids)
+        middle = ((low[0] + high[0]) / 2, (low[2] + high[2]) / 2)
+        within = []
+        if opens:
+            y = (low[1] + high[1]) / 2 - self.floor
+            within = [(low[0] + size[0] * share, y, middle[1]) for share in (0.25, 0.5, 0.75)]
+        near = [[slot for slot in slots if _reached(slot, access)] for slots in (on, within)]
+        if not access or not (near[0] or near[1]):
+            return None
+        name = furniture_name(handle)
+        bulk = {"center": (0.0, (low[1] + high[1]) / 2 - self.floor, 0.0), "size": size, "color": (0.62, 0.55, 0.45)}
+        return {
+            "name": name,
+            "kind": name.rsplit("_", 1)[0],
+            "room": room_at(*access[0]),
+            "position": (middle[0], 0.0, middle[1]),
+            "yaw": 0.0,
+            "size": size,
+            "parts": [bulk],
+            "on_slots": near[0],
+            "within_slots": near[1],
+            "access": access,
+            "articulated": opens,
+        }
+
+    def _access(self, low: Any, high: Any, start: tuple[float, float]) -> list[tuple[float, float]]:
+        """Up to four places to stand, one before each side."""
+        x, z = (low[0] + high[0]) / 2, (low[2] + high[2]) / 2
+        away = 0.35
+        found: list[tuple[float, float]] = []
+        for place in ((x, high[2] + away), (x, low[2] - away), (high[0] + away, z), (low[0] - away, z)):
+            here = self.stand(*place)
+            if here is not None and math.dist(here, place) < 0.5 and self._leads(start, here):
+                found.append(here)
+        return found
+
+    def _surface(self, low: Any, high: Any, ids: set[int]) -> list[tuple[float, float, float]]:
+        """Places on top of a thing: where rays from above meet it first."""
+        vector = self._magnum.Vector3
+        counts = [max(1, min(4, int((high[axis] - low[axis]) / 0.3))) for axis in (0, 2)]
+        places = []
+        for row in range(counts[1]):
+            for column in range(counts[0]):
+                x = low[0] + (high[0] - low[0]) * (column + 0.5) / counts[0]
+                z = low[2] + (high[2] - low[2]) * (row + 0.5) / counts[1]
+                ray = self._habitat.geo.Ray(vector(x, high[1] + 0.05, z), vector(0.0, -1.0, 0.0))
+                hits = self._sim.cast_ray(ray, high[1] - self.floor + 0.1).hits
+                first = min(hits, key=lambda hit: hit.ray_distance, default=None)
+                if first is None or first.object_id not in ids:
+                    continue
+                y = high[1] + 0.05 - first.ray_distance - self.floor
+                if 0.15 <= y <= 1.8:
+                    places.append((x, y, z))
+        return places
+
+
+_FLOOR_SAMPLES = 400
+_STAND_IN_ID = 2**15  # above what scenes use
+_REACH = 2.0
+
+
+def furniture_name(handle: str) -> str:
+    """What a scene's object is called in our worlds: its handle, without what no action can spell."""
+    name = _plain(handle)
+    return name if "_" in name else f"{name}_1"
+
+
+def _plain(text: str) -> str:
+    kept = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in text)
+    return "_".join(part for part in kept.split("_") if part)
+
+
+def _reached(slot: tuple[float, float, float], access: list[tuple[float, float]]) -> bool:
+    return all(math.dist((slot[0], slot[2]), place) <= _REACH - 0.2 for place in access)
+
+
+def _corners(box: Any) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Low and high corner of a box: magnum's Range3D, or, of regions in older versions, a BBox."""
+    if hasattr(box, "min"):
+        low, high = box.min, box.max
+    else:
+        low, high = (np.asarray(box.center) + side * np.asarray(box.sizes) / 2 for side in (-1, 1))
+    return (float(low[0]), float(low[1]), float(low[2])), (float(high[0]), float(high[1]), float(high[2]))
 
 
 class HabitatBackend(Backend):
-    """habitat-sim: ways and slides by its navigation mesh, sight by ray casts, pictures by its renderer."""
+    """habitat-sim: ways and slides by its navigation mesh, sight by ray casts, pictures by its renderer.
+
+    Our homes come as a folder that ``home_export`` wrote: a stage, configurations of objects, and a manifest, from
+    which rooms, slots, access places and doors are taken. Doors never stand in the way of a mesh or of a ray: their
+    leaves are objects without collisions, and a line of sight through a doorway counts only while its door is open.
+    """
 
     name = "habitat"
 
+    def __init__(self, gpu: int = -1) -> None:
+        super().__init__(gpu)
+        # What it logs would drown its last words.
+        for variable in ("HABITAT_SIM_LOG", "MAGNUM_LOG"):
+            os.environ.setdefault(variable, "quiet")
+        self._habitat: Any = None
+        self._magnum: Any = None
+        self._missing = ""
+        try:
+            self._habitat = importlib.import_module("habitat_sim")
+            self._magnum = importlib.import_module("magnum")
+        except Exception as error:  # whatever a broken installation raises
+            self._missing = f"{type(error).__name__}: {error}"
+        self._sim: Any = None
+        self._plan: FloorPlan
+        self._manifest: dict[str, Any] = {}
+        self._floor = 0.0
+        self._eye = EYE_HEIGHT
+        self._anchor_heights: list[float] = []
+        self._in_sight: dict[tuple[float, float], list[tuple[int, int]]] = {}
+        self._shown = False
+        self._agents_shown: list[tuple[float, float, float]] = []
+        self._handles: dict[str, str] = {}
+        self._moving: list[tuple[dict[str, Any], Any]] = []
+        self._bodies: list[Any] = []
+        self._things: dict[str, tuple[str, Any]] = {}
+        self._labels: set[int] = set()
+
+    def versions(self) -> dict[str, str]:
+        """See ``Backend.versions``."""
+        return {} if self._habitat is None else {"habitat_sim": str(self._habitat.__version__)}
+
+    def capabilities(self) -> list[str]:
+        """See ``Backend.capabilities``."""
+        return [] if self._habitat is None else ["navmesh", "rgb", "depth", "semantic"]
+
+    # --- opening ------------------------------------------------------------------------------------------
+
     def load(self, scene: dict[str, Any]) -> dict[str, Any]:
         """See ``Backend.load``."""
-        try:
-            importlib.import_module("habitat_sim")
-        except ImportError as error:
+        if self._missing:
             raise SceneError(
-                f"habitat_sim cannot be imported by {sys.executable} ({error})",
-                "set habitat.python to the interpreter of an environment that has it; "
-                "habitat-sim's own guide says how to make one: https://github.com/facebookresearch/habitat-sim",
+                f"habitat_sim cannot be imported by {sys.executable} ({self._missing})",
+                f"set habitat.python to the interpreter of an environment that has it; its own guide: {_GUIDE}",
+            )
+        if not getattr(self._habitat, "built_with_bullet", True):
+            raise SceneError(
+                "this habitat-sim is built without Bullet, which casts the rays of sight",
+                f"install it with Bullet, see {_GUIDE}",
+            )
+        if scene["kind"] == "home":
+            return self._load_home(scene["folder"], scene["scene_id"])
+        return self._load_dataset(scene["config"], scene["scene_id"])
+
+    def _load_dataset(self, config: str, scene_id: str) -> dict[str, Any]:
+        """A scene as its data set has it; walls and closed doors of it are what its stage's mesh says."""
+        if not os.path.isfile(config):
+            raise SceneError(f"scene data set '{config}' is missing", "set scene.habitat.scene_dataset to its path")
+        self._open_simulator(scene_id, config)
+        self._make_navmesh(include_static=True)
+        found = DatasetScene(self._habitat, self._magnum, self._sim)
+        description = found.description(scene_id)
+        self._floor = found.floor
+        self._plan = FloorPlan(description)
+        heights = [piece["size"][1] / 2 for piece in description["furniture"]]
+        self._anchor_heights = [*heights, *(_ABOVE_FLOOR for _ in description["rooms"])]
+        return {"scene_id": scene_id, "description": description, "anchors": self._plan.anchors}
+
+    def _load_home(self, folder: str, scene_id: str) -> dict[str, Any]:
+        manifest = self._manifest = _read_manifest(folder, scene_id)
+        if manifest["sight_height"] is None:
+            raise SceneError(
+                f"in home '{scene_id}' furniture is taller than doorways: no height is left to look over it",
+                "play it in the kinematic scene",
+            )
+        self._plan = FloorPlan(manifest["description"])
+        # Above all furniture and below all lintels: only walls stop a ray there.
+        self._eye = float(manifest["sight_height"])
+        self._anchor_heights = [self._eye] * len(self._plan.anchors)
+        self._open_simulator(os.path.join(folder, manifest["files"]["stage_config"]))
+        self._make_navmesh()
+        self._add_home_objects(folder)
+        return {"scene_id": scene_id, "description": None, "anchors": self._plan.anchors}
+
+    def _open_simulator(self, scene: str, dataset: str = "") -> None:
+        """Start the simulator. Where its graphics card is not there, it aborts the process and raises nothing."""
+        habitat = self._habitat
+        backend = habitat.SimulatorConfiguration()
+        backend.scene_id = scene
+        if dataset:
+            backend.scene_dataset_config_file = dataset
+        backend.gpu_device_id = self.gpu
+        backend.enable_physics = True
+        backend.random_seed = 0
+        # Without lights of its own a stage would be drawn flat, or black by physically based shading.
+        backend.override_scene_light_defaults = True
+        backend.scene_light_setup = habitat.gfx.DEFAULT_LIGHTING_KEY
+        agent = habitat.agent.AgentConfiguration()
+        # Sensors are added as pictures are asked for; textures and semantics are only loaded if one is there before.
+        first = Shot(_FIRST_CAMERA, 16, 16, None)
+        agent.sensor_specifications = [self._sensor_spec(kind, "first", first) for kind in KINDS]
+        try:
+            self._sim = habitat.simulator.Simulator(habitat.simulator.Configuration(backend, [agent]))
+        except Exception as error:
+            raise SceneError(
+                f"habitat-sim cannot open '{scene}' ({type(error).__name__}: {error})",
+                "look at the path, and at the worker's log",
             ) from None
-        raise SceneError("this worker has no habitat-sim scene", "take a newer version")
+
+    def _make_navmesh(self, include_static: bool = False) -> None:
+        sim, settings = self._sim, self._habitat.nav.NavMeshSettings()
+        settings.set_defaults()
+        settings.cell_size = _VOXEL
+        settings.cell_height = 2 * _VOXEL
+        settings.agent_radius = _AGENT_RADIUS
+        settings.agent_height = _AGENT_HEIGHT
+        more = []
+        if include_static:
+            # Since 0.3.0 one of the settings, before an argument of its own.
+            if hasattr(settings, "include_static_objects"):
+                settings.include_static_objects = True
+            else:
+                more = [True]
+        if not sim.recompute_navmesh(sim.pathfinder, settings, *more) or not sim.pathfinder.is_loaded:
+            raise SceneError("habitat-sim finds nowhere to walk in this scene", "look at the stage's collision asset")
+        sim.pathfinder.seed(0)
+
+    # --- ways ---------------------------------------------------------------------------------------------
+
+    def _ground(self, x: float, z: float) -> np.ndarray[Any, Any]:
+        return np.array((x, self._floor, z), dtype=np.float32)
+
+    def _snap(self, x: float, z: float) -> np.ndarray[Any, Any] | None:
+        """The nearest place on the floor's mesh; None where there is none."""
+        found = self._sim.pathfinder.snap_point(self._ground(x, z))
+        place = np.array([found[0], found[1], found[2]], dtype=np.float32)
+        if not np.isfinite(place).all() or abs(float(place[1]) - self._floor) > _ABOVE_FLOOR:
+            return None
+        return place
+
+    def route(self, start: tuple[float, float], target: str | tuple[float, float]) -> dict[str, Any] | None:
+        """See ``Backend.route``: to the nearest access place, by the way one walks."""
+        goals = self._plan.goals(target) if isinstance(target, str) else [target]
+        begin = self._snap(*start)
+        ends = [place for place in (self._snap(*goal) for goal in goals) if place is not None]
+        if begin is None or not ends:
+            return None
+        path = self._habitat.nav.MultiGoalShortestPath()
+        path.requested_start = begin
+        path.requested_ends = ends
+        if not self._sim.pathfinder.find_path(path) or not math.isfinite(path.geodesic_distance):
+            return None
+        return _walk([(float(point[0]), float(point[2])) for point in path.points])
+
+    def slide(self, x: float, z: float, dx: float, dz: float) -> tuple[float, float]:
+        """See ``Backend.slide``."""
+        if dx == 0 and dz == 0:
+            return x, z
+        begin = self._snap(x, z)
+        if begin is None:
+            return x, z
+        # From where one is, which may be a hair beside the mesh; only the height is the mesh's.
+        if math.hypot(begin[0] - x, begin[2] - z) < _VOXEL:
+            begin[0], begin[2] = x, z
+        end = self._sim.pathfinder.try_step(begin, begin + np.array((dx, 0.0, dz), dtype=np.float32))
+        return float(end[0]), float(end[2])
+
+    # --- sight --------------------------------------------------------------------------------------------
+
+    def _clear(self, a: tuple[float, float, float], b: tuple[float, float, float]) -> bool:
+        """Whether nothing of the stage stands between two places."""
+        near, far = sorted((a, b))  # the same answer both ways
+        span = [there - here for here, there in zip(near, far)]
+        length = math.sqrt(sum(value * value for value in span))
+        if length < 1e-6:
+            return True
+        vector = self._magnum.Vector3
+        # A direction of length 1: versions disagree on what the distance of a longer one would mean.
+        ray = self._habitat.geo.Ray(vector(*near), vector(*(value / length for value in span)))
+        results = self._sim.cast_ray(ray, length)
+        stage = (getattr(self._habitat, "stage_id", -1), -1)
+        return not any(hit.object_id in stage for hit in results.hits)
+
+    def line_of_sight(self, a: tuple[float, float], b: tuple[float, float], doors_open: int) -> bool:
+        """See ``Backend.line_of_sight``: a ray above all furniture and below all lintels; doors by their mask."""
+        closed = self._plan.doors_between(a, b) & ~doors_open
+        height = self._floor + self._eye
+        return not closed and self._clear((a[0], height, a[1]), (b[0], height, b[1]))
+
+    def seen_from(self, x: float, z: float, doors_open: int) -> int:
+        """See ``Backend.seen_from``."""
+        in_sight = self._in_sight.get((x, z))
+        if in_sight is None:
+            if len(self._in_sight) >= _PLACES_KEPT:
+                self._in_sight.clear()
+            in_sight = self._in_sight[(x, z)] = self._anchors_in_sight(x, z)
+        seen = 0
+        for bit, doors in in_sight:
+            if doors & ~doors_open == 0:
+                seen |= bit
+        return seen
+
+    def _anchors_in_sight(self, x: float, z: float) -> list[tuple[int, int]]:
+        """Bit of each anchor that no wall hides, and the mask of the doors that have to be open."""
+        found = []
+        eye = (x, self._floor + self._eye, z)
+        for index, (there_x, there_z) in enumerate(self._plan.anchor_places):
+            near = math.hypot(there_x - x, there_z - z) <= SIGHT_RANGE
+            if near and self._clear(eye, (there_x, self._floor + self._anchor_heights[index], there_z)):
+                found.append((1 << index, self._plan.doors_between((x, z), (there_x, there_z))))
+        return found
+
+    # --- places -------------------------------------------------------------------------------------------
+
+    def doors_at(self, x: float, z: float) -> int:
+        """See ``Backend.doors_at``."""
+        return self._plan.doors_at(x, z)
+
+    def room_at(self, x: float, z: float) -> str:
+        """See ``Backend.room_at``."""
+        return self._plan.room_at(x, z)
+
+    def slots(self, parent: str, relation: str) -> list[tuple[float, float, float]]:
+        """See ``Backend.slots``."""
+        return self._plan.slots(parent, relation)
+
+    # --- things -------------------------------------------------------------------------------------------
+
+    def _add_home_objects(self, folder: str) -> None:
+        """Load the configurations of all objects; place doors and agents, which are always there."""
+        manifest = self._manifest
+        configs = [entry["config"] for entry in manifest["moving_parts"]]
+        configs += [entry["config"] for group in ("objects", "agents") for entry in manifest[group].values()]
+        templates = self._sim.get_object_template_manager()
+        for place in sorted({os.path.dirname(config) for config in configs}):
+            templates.load_configs(os.path.join(folder, place))
+        known = {os.path.basename(handle): handle for handle in templates.get_template_handles()}
+        for config in configs:
+            if os.path.basename(config) not in known:
+                raise SceneError(f"habitat-sim loads no '{os.path.join(folder, config)}'", "export the home anew")
+            self._handles[config] = known[os.path.basename(config)]
+        ids = manifest["semantic_ids"]
+        self._moving = [(part, self._add(part["config"], ids[part["of"]])) for part in manifest["moving_parts"]]
+        agents = manifest["agents"]
+        self._bodies = [self._add(agents[name]["config"], agents[name]["semantic_id"]) for name in sorted(agents)]
+
+    def _add(self, config: str, semantic_id: int) -> Any:
+        """Put an object into the scene, out of sight; nothing collides with it and no ray meets it."""
+        habitat = self._habitat
+        thing = self._sim.get_rigid_object_manager().add_object_by_template_handle(self._handles[config])
+        if thing is None:
+            raise SceneError(f"habitat-sim cannot add an object of '{config}'", "export the home anew")
+        thing.motion_type = habitat.physics.MotionType.KINEMATIC
+        thing.collidable = False
+        thing.semantic_id = semantic_id
+        self._labels.add(semantic_id)
+        self._put_away(thing)
+        return thing
+
+    def _stand_in(self) -> Any:
+        """A cube, which habitat-sim makes itself: scenes of data sets have no objects of ours."""
+        handles = self._sim.get_object_template_manager().get_template_handles("cubeSolid")
+        if not handles:
+            raise SceneError("habitat-sim has no template 'cubeSolid' to show objects by", "ask for no pictures")
+        self._handles["cubeSolid"] = handles[0]
+        return self._add("cubeSolid", _STAND_IN_ID + len(self._things))
+
+    def _put(self, thing: Any, position: tuple[float, float, float], yaw: float) -> None:
+        magnum, (x, y, z) = self._magnum, position
+        thing.translation = magnum.Vector3(x, y + self._floor, z)
+        thing.rotation = magnum.Quaternion.rotation(magnum.Rad(yaw), magnum.Vector3(0.0, 1.0, 0.0))
+
+    def _put_away(self, thing: Any) -> None:
+        thing.translation = self._magnum.Vector3(0.0, _OUT_OF_SIGHT, 0.0)
+
+    def show(self, moment: dict[str, Any]) -> None:
+        """See ``Backend.show``. Lamps and other states change no material: they are not drawn."""
+        try:
+            self._show(moment)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise SceneError(f"the moment to be shown is no moment of this home ({error!r})") from None
+        self._shown = True
+
+    def _show(self, moment: dict[str, Any]) -> None:
+        doors = [door["name"] for door in self._plan.description["doors"]]
+        opened = {name for index, name in enumerate(doors) if moment["doors_open"] >> index & 1}
+        opened.update(moment["open"])
+        for part, thing in self._moving:
+            if part["of"] in opened:
+                self._put_away(thing)
+            else:
+                self._put(thing, tuple(part["position"]), part["yaw"])
+        agents = moment["agents"]
+        for number, body in enumerate(self._bodies):
+            if number < len(agents):
+                self._put(body, (float(agents[number]["x"]), 0.0, float(agents[number]["z"])), agents[number]["yaw"])
+            else:
+                self._put_away(body)
+        self._agents_shown = [(float(one["x"]), float(one["z"]), float(one["yaw"])) for one in agents]
+        there = {one["name"]: one for one in moment["objects"]}
+        for name, (_, thing) in self._things.items():
+            if name not in there:
+                self._put_away(thing)
+        for name, one in there.items():
+            x, y, z = one["position"]
+            self._put(self._thing(name, one["kind"]), (float(x), float(y), float(z)), float(one["yaw"]))
+
+    def _thing(self, name: str, kind: str) -> Any:
+        known = self._things.get(name)
+        if known is not None and known[0] == kind:
+            return known[1]
+        if not self._manifest:
+            self._things[name] = (kind, self._stand_in())
+            return self._things[name][1]
+        entry = self._manifest["objects"].get(kind)
+        if entry is None:
+            raise SceneError(f"the scene has no objects of kind '{kind}'", "send a kind of its manifest")
+        if known is not None:
+            self._put_away(known[1])
+        self._things[name] = (kind, self._add(entry["config"], entry["semantic_id"]))
+        return self._things[name][1]
+
+    # --- pictures -----------------------------------------------------------------------------------------
+
+    def _sensor_spec(self, kind: str, name: str, shot: Shot) -> Any:
+        sensor = self._habitat.sensor
+        spec = sensor.CameraSensorSpec()
+        spec.uuid = f"{kind} {name}"
+        types = {"rgb": "COLOR", "depth": "DEPTH", "semantic": "SEMANTIC"}
+        spec.sensor_type = getattr(sensor.SensorType, types[kind])
+        spec.sensor_subtype = getattr(sensor.SensorSubType, shot.subtype)
+        spec.resolution = [shot.height, shot.width]
+        spec.position = [0.0, 0.0, 0.0]  # else it would be 1.5 m above its agent
+        spec.channels = 4 if kind == "rgb" else 1
+        spec.near, spec.far = shot.near, shot.far
+        if shot.extent is None:
+            spec.hfov = shot.fov
+        else:
+            spec.ortho_scale = shot.ortho_scale
+        return spec
+
+    def _observe(self, kind: str, shot: Shot) -> np.ndarray[Any, Any]:
+        sim = self._sim
+        # Since 0.3.3 `sensors`; before, and there still, `_sensors`. `get_sensor_observations` would draw them all.
+        sensors = sim.sensors if hasattr(sim, "sensors") else sim._sensors
+        spec = self._sensor_spec(kind, shot.key, shot)
+        if spec.uuid not in sensors:
+            if len(sensors) >= _CAMERAS_KEPT:
+                raise SceneError(f"more than {_CAMERAS_KEPT} different cameras were asked for", "open the scene anew")
+            sim.add_sensor(spec)
+            sensors = sim.sensors if hasattr(sim, "sensors") else sim._sensors
+        sensors[spec.uuid].draw_observation()
+        return np.asarray(sensors[spec.uuid].get_observation())
+
+    def picture(
+        self, camera: dict[str, Any], width: int, height: int, kinds: list[str]
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """See ``Backend.picture``."""
+        if not self._shown:
+            raise SceneError("nothing was shown yet", "send 'show' first")
+        shot = Shot(camera, width, height, self._ceiling())
+        magnum = self._magnum
+        # habitat-sim's cameras look along -z: turned by yaw - 90° about y, they look where ours do.
+        turn = magnum.Quaternion.rotation(magnum.Rad(shot.yaw - math.pi / 2), magnum.Vector3(0.0, 1.0, 0.0))
+        nod = magnum.Quaternion.rotation(magnum.Rad(shot.pitch), magnum.Vector3(1.0, 0.0, 0.0))
+        node = self._sim.get_agent(0).scene_node
+        node.reset_transformation()
+        x, y, z = shot.position
+        node.translate(magnum.Vector3(x, y + self._floor, z))
+        node.rotation = turn * nod
+        hidden = shot.hidden_agent
+        body = self._bodies[hidden] if hidden is not None and 0 <= hidden < len(self._agents_shown) else None
+        if body is not None:
+            self._put_away(body)
+        try:
+            return self._draw(shot, kinds)
+        finally:
+            if body is not None and hidden is not None:
+                here_x, here_z, yaw = self._agents_shown[hidden]
+                self._put(body, (here_x, 0.0, here_z), yaw)
+
+    def _draw(self, shot: Shot, kinds: list[str]) -> dict[str, np.ndarray[Any, Any]]:
+        drawn: dict[str, np.ndarray[Any, Any]] = {}
+        if "rgb" in kinds:
+            drawn["rgb"] = np.ascontiguousarray(self._observe("rgb", shot)[:, :, :3], dtype=np.uint8)
+        if "depth" in kinds or "semantic" in kinds:
+            drawn["depth"] = shot.metres(self._observe("depth", shot))
+        if "semantic" in kinds:
+            seen = np.array(self._observe("semantic", shot), dtype=np.int64)
+            drawn["semantic"] = self._named(seen, shot.points(drawn["depth"]), drawn["depth"] < shot.far)
+        return {kind: drawn[kind] for kind in kinds}
+
+    def _ceiling(self) -> float | None:
+        """Height within the ceilings' slabs, above all walls; None where nobody knows of ceilings."""
+        walls = self._plan.description["walls"]
+        return max(wall["height"] for wall in walls) + _ON_FLOOR if walls and self._manifest else None
+
+    def _named(
+        self, seen: np.ndarray[Any, Any], points: np.ndarray[Any, Any], there: np.ndarray[Any, Any]
+    ) -> np.ndarray[Any, Any]:
+        """The manifest's ids, int32 [h, w]; 0 where nothing is.
+
+        Objects, doors and agents carry theirs. A stage is one mesh without ids: what a pixel of it shows follows
+        from where it lies.
+        """
+        ids = np.where(np.isin(seen, sorted(self._labels)) & there, seen, 0)
+        if not self._manifest:
+            return np.where(there, seen, 0).astype(np.int32)
+        still = (ids == 0) & there
+        places, labels = points[still], self._manifest["semantic_ids"]
+        named = np.full(len(places), labels["walls"], dtype=np.int64)
+        x, y, z = places.T
+        ceiling = max((wall["height"] for wall in self._plan.description["walls"]), default=math.inf)
+        named[y >= ceiling - _ON_FLOOR] = labels["ceiling"]
+        low = y < _ON_FLOOR
+        for room in self._plan.description["rooms"]:
+            x0, z0, x1, z1 = room["bounds"]
+            inside = (x >= x0) & (x <= x1) & (z >= z0) & (z <= z1)
+            named[low & inside] = labels[f"floor_{room['name']}"]
+        for piece in self._plan.description["furniture"]:
+            box = self._manifest["boxes"][piece["name"]]
+            cosine, sine = math.cos(piece["yaw"]), math.sin(piece["yaw"])
+            away_x, away_z = x - piece["position"][0], z - piece["position"][2]
+            own = (cosine * away_x - sine * away_z, y - piece["position"][1], sine * away_x + cosine * away_z)
+            inside = ~low
+            for axis in range(3):
+                inside &= (own[axis] >= box["low"][axis] - _ON_FLOOR) & (own[axis] <= box["high"][axis] + _ON_FLOOR)
+            named[inside] = labels[piece["name"]]
+        ids[still] = named
+        return ids.astype(np.int32)
+
+    def close(self) -> None:
+        """See ``Backend.close``."""
+        sim, self._sim = self._sim, None
+        if sim is not None:
+            sim.close()
+
+
+_FIRST_CAMERA = {
+    "position": (0.0, 0.0, 0.0),
+    "yaw": 0.0,
+    "pitch": 0.0,
+    "fov": 90.0,
+    "extent": None,
+    "near": 0.05,
+    "far": 60.0,
+    "hidden_agent": None,
+    "ceilings": True,
+}
+
+
+def _read_manifest(folder: str, scene_id: str) -> dict[str, Any]:
+    path = os.path.join(folder, "manifest.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            manifest = json.load(file)
+        if manifest["versions"]["format"] != _MANIFEST_FORMAT:
+            raise ValueError(f"format {manifest['versions']['format']}, not {_MANIFEST_FORMAT}")
+        if manifest["scene_id"] != scene_id:
+            raise ValueError(f"it is home '{manifest['scene_id']}', not '{scene_id}'")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SceneError(f"'{path}' is no exported home ({error})", "export it anew: flywheel export-home") from None
+    return dict(manifest)
+
+
+def _walk(corners: list[tuple[float, float]]) -> dict[str, Any]:
+    """A route along straight lines, in equal strides on each."""
+    points, lengths = [corners[0]], [0.0]
+    for (x0, z0), (x1, z1) in zip(corners, corners[1:]):
+        long = math.hypot(x1 - x0, z1 - z0)
+        if long < 1e-6:
+            continue
+        strides = max(1, math.ceil(long / STRIDE - 1e-9))
+        done = lengths[-1]
+        for stride in range(1, strides + 1):
+            share = stride / strides
+            points.append((x0 + (x1 - x0) * share, z0 + (z1 - z0) * share))
+            lengths.append(done + long * share)
+    return {"points": points, "lengths": lengths}
 
 
 # --- questions ----------------------------------------------------------------------------------------------------
