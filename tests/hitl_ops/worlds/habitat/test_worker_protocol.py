@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import os
 import py_compile
-import re
 import secrets
 import signal
 import socket
@@ -139,7 +139,9 @@ def test_the_worker_compiles_on_the_oldest_python(tmp_path: Path, python: str) -
 
 
 def test_it_needs_nothing_but_what_it_says() -> None:
-    imported = re.findall(r"^\s*(?:import|from) ([\w.]+)", Path(worker.__file__).read_text(), re.MULTILINE)
+    nodes = list(ast.walk(ast.parse(Path(worker.__file__).read_text())))
+    imported = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    imported += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
     outside = {name.split(".")[0] for name in imported} - set(sys.stdlib_module_names)
     assert outside <= {"numpy", "msgpack", "habitat_sim", "magnum"}, outside
 
