@@ -1063,7 +1063,11 @@ class HabitatBackend(Backend):
         node.translate(magnum.Vector3(x, y + self._floor, z))
         node.rotation = turn * nod
         hidden = shot.hidden_agent
-        body = self._bodies[hidden] if hidden is not None and 0 <= hidden < len(self._agents_shown) else None
+        body = (
+            self._bodies[hidden]
+            if hidden is not None and 0 <= hidden < min(len(self._bodies), len(self._agents_shown))
+            else None
+        )
         if body is not None:
             self._put_away(body)
         try:
