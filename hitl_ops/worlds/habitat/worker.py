@@ -1098,8 +1098,8 @@ class HabitatBackend(Backend):
     ) -> np.ndarray[Any, Any]:
         """The manifest's ids, int32 [h, w]; 0 where nothing is.
 
-        Objects, doors and agents carry theirs. A stage is one mesh without ids: what a pixel of it shows follows
-        from where it lies.
+        Objects, doors and agents carry theirs. A stage is one mesh without ids: where a pixel of it lies
+        says what it shows.
         """
         ids = np.where(np.isin(seen, sorted(self._labels)) & there, seen, 0)
         if not self._manifest:
