@@ -33,6 +33,8 @@ from hitl_ops.rollouts.planners import PlannerConfig, make_planner, planner_fing
 from hitl_ops.rollouts.play import play_episode
 from hitl_ops.worlds.habitat.config import SceneConfig
 from hitl_ops.worlds.habitat.open_scene import KeptScenes
+from hitl_ops.worlds.habitat.partnr_episodes import episode_in_home
+from hitl_ops.worlds.household.kinematic_scene import is_home
 from hitl_ops.worlds.household.scene import SceneLost
 
 CRASH_TRIES = 2
@@ -264,14 +266,15 @@ def _play_on(pipe: Connection, config: RolloutConfig, out: Path, threads: int, s
 
 
 def _play_one(episode: Episode, planner: Planner, config: RolloutConfig, out: Path, scenes: KeptScenes) -> str:
+    scene = scenes.scene(episode.scene_id)
     played = play_episode(
-        episode,
+        episode if is_home(episode.scene_id) else episode_in_home(episode, scene.description),
         {0: planner, 1: planner},
         style=config.prompt_style,
         decision_limit=config.decision_limit,
         keep_world_graph=config.keep_world_graph,
         disturbance=config.disturbance,
-        scene=scenes.scene(episode.scene_id),
+        scene=scene,
     )
     path = trace_path(out / "traces", episode.episode_id)
     with disk_errors_named(path):

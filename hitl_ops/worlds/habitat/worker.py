@@ -538,9 +538,13 @@ class DatasetScene:
             low, high = _corners(region.aabb)
             if low[1] > self.floor + 1.0 or high[1] < self.floor or high[0] - low[0] < 0.5 or high[2] - low[2] < 0.5:
                 continue
-            kind = _plain(region.category.name().split("/")[0].lower() if region.category is not None else "") or "room"
-            numbers[kind] = numbers.get(kind, 0) + 1
-            found.append((f"{kind}_{numbers[kind]}", kind, (low[0], low[2], high[0], high[2])))
+            # Newer versions give regions names of their own, such as bedroom.001; elsewhere their category must do.
+            name = scene_name(str(region.id).lower()) if any(map(str.isalpha, str(region.id))) else ""
+            if not name:
+                kind = _plain(region.category.name().split("/")[0].lower() if region.category is not None else "")
+                numbers[kind] = numbers.get(kind, 0) + 1
+                name = f"{kind or 'room'}_{numbers[kind]}"
+            found.append((name, name.rsplit("_", 1)[0], (low[0], low[2], high[0], high[2])))
         if found:
             return found
         low, high = self._paths.get_bounds()
@@ -602,7 +606,7 @@ class DatasetScene:
         near = [[slot for slot in slots if _reached(slot, access)] for slots in (on, within)]
         if not access or not (near[0] or near[1]):
             return None
-        name = furniture_name(handle)
+        name = scene_name(handle)
         bulk = {"center": (0.0, (low[1] + high[1]) / 2 - self.floor, 0.0), "size": size, "color": (0.62, 0.55, 0.45)}
         return {
             "name": name,
@@ -654,8 +658,8 @@ _STAND_IN_ID = 2**15  # above what scenes use
 _REACH = 2.0
 
 
-def furniture_name(handle: str) -> str:
-    """What a scene's object is called in our worlds: its handle, without what no action can spell."""
+def scene_name(handle: str) -> str:
+    """What a scene's object or region is called in our worlds: its handle, without what no action can spell."""
     name = _plain(handle)
     return name if "_" in name else f"{name}_1"
 
@@ -1059,7 +1063,11 @@ class HabitatBackend(Backend):
         node.translate(magnum.Vector3(x, y + self._floor, z))
         node.rotation = turn * nod
         hidden = shot.hidden_agent
-        body = self._bodies[hidden] if hidden is not None and 0 <= hidden < len(self._agents_shown) else None
+        body = (
+            self._bodies[hidden]
+            if hidden is not None and 0 <= hidden < min(len(self._bodies), len(self._agents_shown))
+            else None
+        )
         if body is not None:
             self._put_away(body)
         try:
@@ -1090,8 +1098,8 @@ class HabitatBackend(Backend):
     ) -> np.ndarray[Any, Any]:
         """The manifest's ids, int32 [h, w]; 0 where nothing is.
 
-        Objects, doors and agents carry theirs. A stage is one mesh without ids: what a pixel of it shows follows
-        from where it lies.
+        Objects, doors and agents carry theirs. A stage is one mesh without ids: where a pixel of it lies
+        says what it shows.
         """
         ids = np.where(np.isin(seen, sorted(self._labels)) & there, seen, 0)
         if not self._manifest:

@@ -9,7 +9,7 @@ import math
 
 from hitl_ops.contracts.episode import Episode
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.worlds.household.catalog import FURNITURE, OBJECTS, kind_of
+from hitl_ops.worlds.household.catalog import OBJECTS, kind_of
 from hitl_ops.worlds.household.facts import AgentFacts, Facts, ObjectFacts, Relation, Vec3
 from hitl_ops.worlds.household.knowledge import Belief, Knowledge
 from hitl_ops.worlds.household.layout import REACH, footprint
@@ -81,9 +81,7 @@ class HomeState:
             furniture_rooms={piece.name: piece.room for piece in self.description.furniture},
             furniture_open={piece.name: False for piece in self.description.furniture if piece.articulated},
             furniture_states={
-                piece.name: {"is_powered_on": False}
-                for piece in self.description.furniture
-                if FURNITURE[piece.kind].powerable
+                piece.name: {"is_powered_on": False} for piece in self.description.furniture if piece.powerable
             },
             doors_open={door.name: door.open_at_start for door in self.description.doors},
             furniture_boxes={piece.name: _box_around(piece) for piece in self.description.furniture},

@@ -11,11 +11,16 @@ import pytest
 
 from hitl_ops.contracts.episode import Episode
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.experts.oracle import Oracle
+from hitl_ops.rollouts.play import play_episode
 from hitl_ops.worlds.habitat.config import HabitatConfig, SceneConfig
 from hitl_ops.worlds.habitat.glb import Node, Solid, glb_bytes
-from hitl_ops.worlds.habitat.open_scene import open_scene
+from hitl_ops.worlds.habitat.open_scene import KeptScenes, open_scene
+from hitl_ops.worlds.habitat.partnr_episodes import episode_in_home
 from hitl_ops.worlds.habitat.remote_scene import RemoteScene
 from hitl_ops.worlds.habitat.users_scenes import SceneDataSet, check_episode
+from hitl_ops.worlds.household.renderer import Camera
+from hitl_ops.worlds.household.world import HouseholdWorld
 from tests.support.habitat_stand_in import double_scenes
 
 EPISODES = Path(__file__).parents[1] / "household" / "partnr_episodes.json"
@@ -168,8 +173,9 @@ def own_scene(folder: Path, regions: bool) -> Path:
     }
     put(folder / "scenes" / "flat.scene_instance.json", instance)
     if regions:
-        both = [("bedroom", [0, 0, 0], [4, 2.5, 4]), ("living room/lounge", [4, 0, 0], [8, 2.5, 4])]
-        told = [{"label": label, "min_bounds": low, "max_bounds": high} for label, low, high in both]
+        both = [("bedroom.001", "bedroom", [0, 0, 0], [4, 2.5, 4])]
+        both += [("0_1", "living room/lounge", [4, 0, 0], [8, 2.5, 4])]
+        told = [{"name": n, "label": kind, "min_bounds": low, "max_bounds": high} for n, kind, low, high in both]
         put(folder / "semantics" / "flat.semantic_config.json", {"region_annotations": told})
     kinds = {"stages": "stages", "objects": "objects", "articulated_objects": "urdf", "scene_instances": "scenes"}
     body = {kind: {"paths": {".json": [place]}} for kind, place in kinds.items()}
@@ -187,10 +193,10 @@ def opened(tmp_path: Path, regions: bool) -> RemoteScene:
 def test_a_users_scene_becomes_a_home(tmp_path: Path) -> None:
     scene = opened(tmp_path, regions=True)
     home = scene.description
-    assert {room.name for room in home.rooms} == {"bedroom_1", "living_room_1"}
+    assert {room.name for room in home.rooms} == {"bedroom_001", "living_room_1"}
     table, chest = (next(piece for piece in home.furniture if piece.name.startswith(k)) for k in ("table", "chest"))
     assert len(home.furniture) == 2, "the vase is out of reach"
-    assert (table.room, chest.room) == ("bedroom_1", "living_room_1")
+    assert (table.room, chest.room) == ("bedroom_001", "living_room_1")
     assert table.on_slots and all(y == pytest.approx(0.75, abs=0.01) for _, y, _ in table.on_slots)
     assert chest.articulated and chest.within_slots and not table.articulated and len(table.access) == 4
     route = scene.route(home.spawns[0], chest.name)
@@ -200,7 +206,7 @@ def test_a_users_scene_becomes_a_home(tmp_path: Path) -> None:
     assert scene.line_of_sight((1.0, 2.0), (7.0, 2.0), 0)
     assert not scene.line_of_sight((1.0, 1.0), (7.0, 1.0), 0)
     seen = scene.seen_from(*table.access[0], 0)
-    assert seen >> scene.anchors.index(table.name) & 1 and seen >> scene.anchors.index("floor_bedroom_1") & 1
+    assert seen >> scene.anchors.index(table.name) & 1 and seen >> scene.anchors.index("floor_bedroom_001") & 1
     # Nobody walks through what stands there.
     x, z = table.access[0]
     for _ in range(100):
@@ -222,3 +228,74 @@ def test_a_scene_with_something_missing_starts_nothing(tmp_path: Path) -> None:
     habitat = HabitatConfig(python="/nowhere/python", scene_dataset=str(config))
     with pytest.raises(UserError, match=r"objects/table\.glb' is missing"):
         open_scene(SceneConfig(kind="habitat", habitat=habitat), "flat")
+
+
+def partnr(**changed: Any) -> Episode:
+    """One that fits the scene: a cup on the table has to come into the chest's room and be clean."""
+    body = {
+        "episode_id": "7",
+        "scene_id": "flat",
+        "instruction": "Bring a clean cup to the living room.",
+        "rigid_objs": [
+            ["Cup_7.object_config.json", [[1, 0, 0, 1.6], [0, 1, 0, 0.8], [0, 0, 1, 2.0], [0, 0, 0, 1]]],
+            ["Cup_7.object_config.json", [[1, 0, 0, 2.4], [0, 1, 0, 0.8], [0, 0, 1, 2.0], [0, 0, 0, 1]]],
+        ],
+        "name_to_receptacle": {"Cup_7_:0000": "table_:0000|receptacle_mesh", "Cup_7_:0001": "table_:0000|x"},
+        "evaluation_propositions": [
+            {
+                "function_name": "is_on_top",
+                "args": {"object_handles": ["Cup_7_:0001"], "receptacle_handles": ["chest_:0000"], "number": 1},
+            },
+            {"function_name": "is_in_room", "args": {"object_handles": ["Cup_7_:0000"], "room_ids": ["bedroom.001"]}},
+        ],
+        "object_states": {"is_clean": {"Cup_7_:0000": False}},
+    }
+    return Episode.model_validate({**body, **changed})
+
+
+def test_an_episode_of_partnrs_is_played_in_its_scene(tmp_path: Path) -> None:
+    scene = opened(tmp_path, regions=True)
+    placed = episode_in_home(partnr(), scene.description)
+    world = HouseholdWorld(placed, scene=scene)
+    assert set(world.facts.objects) == {"cup_1", "cup_2"}
+    one, two = world.facts.objects["cup_1"], world.facts.objects["cup_2"]
+    assert one.parent == two.parent == "table_0000" and one.slot != two.slot
+    assert one.position[0] < two.position[0], "each on the slot nearest to where the episode has it"
+    assert one.states["is_clean"] is False and two.states["is_clean"] is True
+    assert world.evaluation.percent_complete == pytest.approx(0.5), "cup_1 is in the bedroom, cup_2 not on the chest"
+    scene.show(world.facts)
+    assert scene.picture(Camera.of_agent(world.facts, 0), 6, 4, ("rgb",))["rgb"].shape == (4, 6, 3)
+    scene.close()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"name_to_receptacle": {"Cup_7_:0000": "altar_:0000|x"}}, "altar_:0000"),
+        ({"name_to_receptacle": {"Cup_9_:0000": "table_:0000|x"}}, "Cup_9_:0000"),
+        ({"rigid_objs": [["Zither_1.object_config.json", [[0, 0, 0, 0]] * 4]], "name_to_receptacle": {}}, "Zither_1"),
+        ({"rigid_objs": [["Cup_1.object_config.json"]]}, "without a transform"),
+    ],
+)
+def test_what_an_episode_names_and_its_scene_lacks_is_a_line(
+    tmp_path: Path, changed: dict[str, Any], said: str
+) -> None:
+    scene = opened(tmp_path, regions=True)
+    with pytest.raises(UserError) as caught:
+        episode_in_home(partnr(**changed), scene.description)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+    scene.close()
+
+
+def test_a_rollout_plays_partnrs_episodes_where_their_scene_is(tmp_path: Path) -> None:
+    config = own_scene(tmp_path / "own", regions=True)
+    habitat = double_scenes(tmp_path).habitat.replace(scene_dataset=str(config))
+    scenes = KeptScenes(SceneConfig(kind="habitat", habitat=habitat))
+    try:
+        scene = scenes.scene("flat")
+        placed = episode_in_home(partnr(), scene.description)
+        oracle = Oracle("partial")
+        played = play_episode(placed, {0: oracle, 1: oracle}, scene=scene)
+        assert played.result.success, [str(one.action) for one in played.decisions]
+    finally:
+        scenes.close()

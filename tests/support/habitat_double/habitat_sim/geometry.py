@@ -39,6 +39,18 @@ class Solids:
         self.colors = np.concatenate(colors)
         self.boxes = np.array(boxes)
 
+    @classmethod
+    def cube(cls, edge: float) -> Solids:
+        """A cube around the origin."""
+        made = cls.__new__(cls)
+        corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * edge / 2
+        faces = [(0, 1, 3), (0, 3, 2), (4, 6, 7), (4, 7, 5), (0, 4, 5), (0, 5, 1)]
+        faces += [(2, 3, 7), (2, 7, 6), (0, 2, 6), (0, 6, 4), (1, 5, 7), (1, 7, 3)]
+        made.triangles = corners[np.array(faces)]
+        made.colors = np.full((len(faces), 3), 200, dtype=np.uint8)
+        made.boxes = np.array([[corners.min(axis=0), corners.max(axis=0)]])
+        return made
+
     def _visit(self, index: int, above: np.ndarray, triangles: list, colors: list, boxes: list) -> None:
         node = self._document["nodes"][index]
         matrix = np.eye(4)

@@ -18,6 +18,7 @@ from habitat_sim.physics import MotionType
 from habitat_sim.sensor import CameraSensorSpec, SensorSubType, SensorType
 
 _CHUNK = 64
+_CUBE = "cubeSolid"  # one of the shapes that habitat-sim makes itself
 _AWAY = -10.0  # what is lower was put out of sight
 
 
@@ -180,7 +181,7 @@ class ObjectAttributesManager:
     __slots__ = ("_templates",)
 
     def __init__(self) -> None:
-        self._templates: dict = {}
+        self._templates: dict = {_CUBE: {"render_asset": _CUBE, "semantic_id": 0}}
 
     def load_configs(self, path: str, save_as_defaults: bool = False) -> list:
         """All configurations of a folder; their numbers."""
@@ -204,7 +205,7 @@ class RigidObjectManager:
     __slots__ = ("_files", "_objects", "_templates")
 
     def __init__(self, templates: ObjectAttributesManager) -> None:
-        self._templates, self._objects, self._files = templates, [], {}
+        self._templates, self._objects, self._files = templates, [], {_CUBE: Solids.cube(0.2)}
 
     def add_object_by_template_handle(
         self, object_lib_handle: str, attachment_node=None, light_setup_key: str = ""
@@ -213,7 +214,7 @@ class RigidObjectManager:
         template = self._templates._templates.get(object_lib_handle)
         if template is None:
             return None
-        asset = os.path.join(os.path.dirname(object_lib_handle), template["render_asset"])
+        asset = os.path.join(os.path.dirname(object_lib_handle), template["render_asset"])  # of the cube: itself
         if asset not in self._files:
             self._files[asset] = Solids(asset)
         made = ManagedRigidObject(len(self._objects), object_lib_handle, self._files[asset], template["semantic_id"])
@@ -278,11 +279,12 @@ class BBox:
 class SemanticRegion:
     """A room."""
 
-    __slots__ = ("aabb", "category")
+    __slots__ = ("aabb", "category", "id")
 
     def __init__(self, annotation: dict) -> None:
         self.aabb = BBox(annotation["min_bounds"], annotation["max_bounds"])
         self.category = SemanticCategory(annotation["label"])
+        self.id = annotation["name"]
 
 
 class SemanticScene:
