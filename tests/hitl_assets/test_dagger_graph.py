@@ -114,11 +114,14 @@ def test_phases_take_fresh_games_and_every_iteration_has_chance_of_its_own() -> 
     assert phase.players.worlds["household"]["max_steps"] == 12
 
 
-def test_the_control_plays_the_rounds_of_the_other_and_learns_as_before() -> None:
-    chosen = chosen_dagger_preset("tiny_ci", ["dpo.rounds=5", "dpo.games_per_round=3", "bc.training.learning_rate=0.1"])
+def test_the_control_has_the_rounds_and_the_pace_of_the_other_and_imitates() -> None:
+    changes = ["dpo.rounds=5", "dpo.games_per_round=3", "bc.training.learning_rate=0.1", "bc.training.batch_size=3"]
+    chosen = chosen_dagger_preset("tiny_ci", changes)
     control, dpo = chosen.control_phase(0).rounds, chosen.dpo_phase(0).rounds
     assert (control.rounds, control.games_per_round, control.play) == (5, 3, dpo.play)
-    assert control.training == chosen.bc_phase(0).rounds.training
+    pace = {"learning_rate": 1e-3, "gradient_steps": 1, "warmup": 1, "schedule": "constant"}
+    assert dpo.training.model_dump(include=set(pace)) == pace
+    assert control.training == chosen.bc_phase(0).rounds.training.replace(**pace)
 
 
 def test_the_paper_scale_is_the_papers() -> None:
