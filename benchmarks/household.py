@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks import household_render
@@ -18,6 +19,8 @@ from hitl_ops.contracts.episode import Episode
 from hitl_ops.experts.oracle import Oracle
 from hitl_ops.rollouts.episode_sets import generate_episode
 from hitl_ops.rollouts.play import play_episode
+from hitl_ops.worlds.household.kinematic_scene import load_scene
+from hitl_ops.worlds.household.scene import Scene
 from hitl_ops.worlds.household.world import HouseholdWorld
 
 ROUNDS = 5
@@ -27,7 +30,11 @@ ACTS_FLOOR = 2_000.0
 TICKS_FLOOR = 20_000.0
 
 
-def _scripts(episodes: list[Episode]) -> list[tuple[Episode, dict[int, list[str]]]]:
+Script = tuple[Episode, dict[int, list[str]]]
+"""An episode, and each agent's actions in it."""
+
+
+def oracle_scripts(episodes: list[Episode]) -> list[Script]:
     """The oracle's actions, agent by agent, so that the measured part only acts."""
     scripts = []
     for episode in episodes:
@@ -40,11 +47,11 @@ def _scripts(episodes: list[Episode]) -> list[tuple[Episode, dict[int, list[str]
     return scripts
 
 
-def acts_per_second(scripts: list[tuple[Episode, dict[int, list[str]]]]) -> float:
-    """Actions carried out per second of wall time, world set-up left out."""
+def acts_per_second(scripts: list[Script], scene_of: Callable[[str], Scene] = load_scene) -> float:
+    """Actions carried out per second of wall time, world set-up left out; ``scene_of`` opens scenes by their ids."""
     acts, seconds = 0, 0.0
     for episode, actions in scripts:
-        world = HouseholdWorld(episode)
+        world = HouseholdWorld(episode, scene=scene_of(episode.scene_id))
         left = {agent: list(reversed(mine)) for agent, mine in actions.items()}
         started = time.perf_counter()
         while not world.over:
@@ -91,7 +98,7 @@ def _row(metric: str, unit: str, ours: float, target: float) -> dict[str, Any]:
 def bench() -> list[dict[str, Any]]:
     """Rows of ``flywheel bench household``: medians of five rounds."""
     episodes = [generate_episode("train", index) for index in range(EPISODES)]
-    scripts = _scripts(episodes)
+    scripts = oracle_scripts(episodes)
     acts = statistics.median(acts_per_second(scripts) for _ in range(ROUNDS))
     ticks = statistics.median(ticks_per_second(episodes[0]) for _ in range(ROUNDS))
     return [

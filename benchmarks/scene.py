@@ -24,12 +24,10 @@ from typing import Any
 
 from pydantic import Field
 
+from benchmarks.household import Script, acts_per_second, oracle_scripts
 from benchmarks.household_render import furnished
 from hitl_ops.contracts.config import StrictConfig
-from hitl_ops.contracts.episode import Episode
-from hitl_ops.experts.oracle import Oracle
 from hitl_ops.rollouts.episode_sets import generate_episode
-from hitl_ops.rollouts.play import play_episode
 from hitl_ops.worlds.habitat.config import PYTHON_VARIABLE, HabitatConfig, SceneConfig
 from hitl_ops.worlds.habitat.kinematic_backend import KINEMATIC_BACKEND
 from hitl_ops.worlds.habitat.open_scene import KeptScenes
@@ -37,7 +35,7 @@ from hitl_ops.worlds.habitat.remote_scene import RemoteRenderer, RemoteScene
 from hitl_ops.worlds.household.catalog import OBJECT_SHAPES
 from hitl_ops.worlds.household.kinematic_scene import load_scene
 from hitl_ops.worlds.household.renderer import Camera, Renderer, make_renderer
-from hitl_ops.worlds.household.world import STEP_LENGTH, HouseholdWorld
+from hitl_ops.worlds.household.world import STEP_LENGTH
 
 HERE, SOCKET, HABITAT = "kinematic, in this process", "kinematic, behind the socket", "habitat-sim"
 _VIEWS = 16
@@ -55,22 +53,21 @@ class Settings(StrictConfig):
     habitat: HabitatConfig = Field(default=HabitatConfig(), description="How habitat-sim is started.")
 
 
-Script = tuple[Episode, dict[int, list[str]]]
-
-
 def bench(settings: Settings | None = None) -> list[dict[str, Any]]:
     """Rows of ``flywheel bench scene``."""
     settings = settings or Settings()
-    scripts = _scripts([generate_episode("val", index) for index in range(settings.episodes)])
-    kept = {"scenes_kept": settings.episodes + 1}
+    scripts = oracle_scripts([generate_episode("val", index) for index in range(settings.episodes)])
+    kept = settings.episodes + 1
     contenders = {
         HERE: KeptScenes(SceneConfig()),
         SOCKET: KeptScenes(
-            SceneConfig(kind="habitat", habitat=HabitatConfig(backend=KINEMATIC_BACKEND, **kept))  # type: ignore[arg-type]
+            SceneConfig(kind="habitat", habitat=HabitatConfig(backend=KINEMATIC_BACKEND, scenes_kept=kept))
         ),
     }
     if settings.habitat.python or os.environ.get(PYTHON_VARIABLE):
-        contenders[HABITAT] = KeptScenes(SceneConfig(kind="habitat", habitat=settings.habitat.replace(**kept)))
+        contenders[HABITAT] = KeptScenes(
+            SceneConfig(kind="habitat", habitat=settings.habitat.replace(scenes_kept=kept))
+        )
     else:
         print(f"habitat-sim is left out: neither habitat.python nor {PYTHON_VARIABLE} is set", file=sys.stderr)
     found: dict[str, dict[str, list[float]]] = {}
@@ -93,47 +90,18 @@ def bench(settings: Settings | None = None) -> list[dict[str, Any]]:
     return rows
 
 
-def _scripts(episodes: list[Episode]) -> list[Script]:
-    """The oracle's actions, agent by agent, so that the measured part only acts."""
-    scripts = []
-    for episode in episodes:
-        oracle = Oracle("partial")
-        actions: dict[int, list[str]] = {0: [], 1: []}
-        for decision in play_episode(episode, {0: oracle, 1: oracle}, keep_world_graph=False).decisions:
-            actions[decision.agent].append(decision.action)
-        scripts.append((episode, actions))
-    return scripts
-
-
 def _measure(scenes: KeptScenes, scripts: list[Script], settings: Settings, number: int) -> dict[str, float]:
     for episode, _ in scripts:
         scene = scenes.scene(episode.scene_id)
         if isinstance(scene, RemoteScene):
             scene.forget()
     return {
-        "acts per second": _acts(scenes, scripts),
-        "acts per second, again": _acts(scenes, scripts),
+        "acts per second": acts_per_second(scripts, scenes.scene),
+        "acts per second, again": acts_per_second(scripts, scenes.scene),
         "path queries per second": _per_second(settings.queries, _path_queries(scenes, settings, number)),
         "single steps per second": _per_second(settings.queries, _steps(scenes, settings, number)),
         f"RGB frames per second, {settings.width} x {settings.height}": _frames(scenes, settings),
     }
-
-
-def _acts(scenes: KeptScenes, scripts: list[Script]) -> float:
-    """Actions carried out a second of wall time, world set-up left out."""
-    acts, seconds = 0, 0.0
-    for episode, actions in scripts:
-        world = HouseholdWorld(episode, scene=scenes.scene(episode.scene_id))
-        left = {agent: list(reversed(mine)) for agent, mine in actions.items()}
-        began = time.perf_counter()
-        while not world.over:
-            for agent, mine in left.items():
-                if mine and not world.busy(agent) and not world.done[agent]:
-                    world.start(agent, mine.pop())
-                    acts += 1
-            world.advance(1 << 40)
-        seconds += time.perf_counter() - began
-    return acts / seconds
 
 
 def _per_second(count: int, work: Callable[[int], object]) -> float:

@@ -46,6 +46,7 @@ from hitl_ops.models.vision_agent_walks import LineWalk, TrieWalk, Walk, run_wal
 
 Pictures = NDArray[np.uint8]
 _COMMANDS_REMEMBERED = 16384
+_PROMPTS_REMEMBERED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,8 @@ class VisionAgent:
         self._end = int(end)
         # Commands come again turn after turn.
         self._reply_ids = lru_cache(maxsize=_COMMANDS_REMEMBERED)(self._base.reply_ids)
+        # Who asks whether prompts fit has them answered next.
+        self._prompt_ids = lru_cache(maxsize=_PROMPTS_REMEMBERED)(self._base.prompt_ids)
         extra = range(len(self._base.tokenizer), self._head.out_features)
         self._no_text = sorted({*self._base.tokenizer.all_special_ids, self._base.image_token, *extra} - {self._end})
 
@@ -225,7 +228,7 @@ class VisionAgent:
         if not completion.strip() or "\n" in completion:
             raise UserError(f"completion {completion[:60]!r} is not one line", "give one command")
         row = EncodedRow(
-            tuple(self._base.prompt_ids(prompt)),
+            tuple(self._prompt_ids(prompt)),
             (*self._reply_ids(completion), self._end),
             tuple(self._base.task_ids(task)),
         )
@@ -246,13 +249,13 @@ class VisionAgent:
         """
         # Read again, a line may be other tokens: each that was no text has become a sign of three bytes.
         line = 3 * self.config.max_reply_tokens + 1
-        before = 0 if opening is None else len(self._base.prompt_ids(f"{opening}\n>")) + line
+        before = 0 if opening is None else len(self._prompt_ids(f"{opening}\n>")) + line
         own = [line] if self.config.reply == "free" else []
         room = self.config.max_tokens - self._queries - before
         found = []
         for prompt, commands in zip(prompts, admissible, strict=True):
             replies = [*own, *(len(self._reply_ids(f" {command}")) + 1 for command in commands)]
-            found.append(len(self._base.prompt_ids(prompt)) + max(replies) <= room)
+            found.append(len(self._prompt_ids(prompt)) + max(replies) <= room)
         return found
 
     def image_features(self, tasks: Sequence[Sequence[int]], pictures: Pictures) -> Tensor:
@@ -382,7 +385,7 @@ class VisionAgent:
         longest: Sequence[int],
     ) -> None:
         """Take walks to their ends, ``longest`` tokens away at most."""
-        ids = [self._base.prompt_ids(prompt) for prompt in prompts]
+        ids = [self._prompt_ids(prompt) for prompt in prompts]
         for row, reply in zip(ids, longest, strict=True):
             self._check_length(len(row), reply)
         with self._arithmetic():

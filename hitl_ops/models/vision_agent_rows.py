@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, embedding
+from torch.nn.utils.rnn import pad_sequence
 
 from hitl_ops.models.vision_agent_config import PicturePlace
 
@@ -219,6 +220,7 @@ class _Sequence:
         reach: how many tokens of the prompt each sees, those before it at most.
         positions: as in :class:`Layout`.
         shown: places and numbers of pictures' tokens.
+        predictors: places of what predicts the completions' tokens.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -226,6 +228,7 @@ class _Sequence:
     reach: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     shown: list[tuple[int, int]] = field(default_factory=list)
+    predictors: list[int] = field(default_factory=list)
 
     def add(self, tokens: Sequence[int], owner: int, reach: int, first: int) -> None:
         self.tokens += tokens
@@ -254,31 +257,20 @@ def lay_out(sequences: Sequence[SharedPrompt], queries: int, place: PicturePlace
     """
     if any(not queries + len(one.prompt) or not all(b.completion for b in one.branches) for one in sequences):
         raise ValueError("a prompt or a completion has no tokens")
-    before = queries if place == "before_prompt" else 0
-    longest = max(_length(one, queries, place) for one in sequences)
     made = [_laid(one, queries, place) for one in sequences]
-    predictors: list[int] = []
-    for number, one in enumerate(sequences):
-        end = before + len(one.prompt)
-        for branch in one.branches:
-            # The first token is predicted by what stands before it, each other one by the one before it.
-            own = queries - before
-            end += own
-            predictors.append(number * longest + (end if own else before + branch.after) - 1)
-            more = len(branch.completion) - 1
-            predictors += range(number * longest + end, number * longest + end + more)
-            end += more
+    longest = max(len(one.tokens) for one in made)
+    before = queries if place == "before_prompt" else 0
     plain = all(len(one.branches) == 1 for one in sequences)  # then its prompt ends where its completion begins
-    owner, reach = (_padded([getattr(one, name) for one in made], longest) for name in ("owner", "reach"))
+    owner, reach = (_padded([getattr(one, name) for one in made]) for name in ("owner", "reach"))
     shown = [(number * longest + at, which) for number, one in enumerate(made) for at, which in one.shown]
     return Layout(
-        tokens=_padded([one.tokens for one in made], longest),
+        tokens=_padded([one.tokens for one in made]),
         shown=torch.tensor([at for at, _ in shown]),
         pictures=torch.tensor([which for _, which in shown]),
-        positions=_padded([one.positions for one in made], longest),
+        positions=_padded([one.positions for one in made]),
         # Single completions see all before them, and nothing that is real comes after padding: plain causal attention.
         sight=None if plain else _sight(owner, reach),
-        predictors=torch.tensor(predictors),
+        predictors=torch.tensor([number * longest + at for number, one in enumerate(made) for at in one.predictors]),
         targets=torch.tensor([token for one in sequences for branch in one.branches for token in branch.completion]),
         counts=[len(branch.completion) for one in sequences for branch in one.branches],
         told=torch.tensor(
@@ -300,17 +292,22 @@ def _laid(one: SharedPrompt, queries: int, place: PicturePlace) -> _Sequence:
         made.show(one.branches[0].picture, queries, 0, whole, 0)
     made.add(one.prompt, 0, whole, before)
     for number, branch in enumerate(one.branches, start=1):
-        first = before + branch.after
-        if not before:
-            made.show(branch.picture, queries, number, first, first)
+        first = seen = before + branch.after
+        last = seen - 1
+        if queries > before:
+            made.show(branch.picture, queries, number, seen, first)
             first += queries
-        made.add(branch.completion[:-1], number, before + branch.after, first)
+            last = len(made.tokens) - 1
+        # The first token is predicted by what stands before it, each other one by the one before it.
+        rest = branch.completion[:-1]
+        made.predictors += [last, *range(len(made.tokens), len(made.tokens) + len(rest))]
+        made.add(rest, number, seen, first)
     return made
 
 
-def _padded(rows: Sequence[Sequence[int]], longest: int) -> Tensor:
-    """Rows of different length, filled up with zeros: int64 [S, longest]."""
-    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], dtype=torch.int64)
+def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Rows of different length, filled up with zeros: int64 [S, L]."""
+    return pad_sequence([torch.tensor(row, dtype=torch.int64) for row in rows], batch_first=True)
 
 
 def _sight(owner: Tensor, reach: Tensor) -> Tensor:

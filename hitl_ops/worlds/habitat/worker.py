@@ -27,6 +27,7 @@ import sys
 import threading
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, Callable
 
@@ -180,7 +181,7 @@ class Frames:
 # --- backends -----------------------------------------------------------------------------------------------------
 
 
-class Backend:
+class Backend(ABC):
     """What a worker asks of a simulator; one backend serves one scene.
 
     Places are (x, z) on the floor, metres; y is up. Sets of anchors and of doors are bit masks, Python ints of any
@@ -204,6 +205,7 @@ class Backend:
         """What it can do beside the geometry: among "navmesh", "rgb", "depth", "semantic", "physics"."""
         return []
 
+    @abstractmethod
     def load(self, scene: dict[str, Any]) -> dict[str, Any]:
         """Open a scene; called once, before everything below.
 
@@ -215,8 +217,8 @@ class Backend:
             ``{"scene_id", "description", "anchors"}``: the SceneDescription as plain data, None where the client has
             it already; every piece of furniture, then ``floor_<room>`` of every room.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def route(self, start: tuple[float, float], target: str | tuple[float, float]) -> dict[str, Any] | None:
         """The shortest way to a furniture, a room, a floor or a place.
 
@@ -224,32 +226,32 @@ class Backend:
             ``{"points": [[x, z], ...], "lengths": [...]}``, start and end included, metres walked when reaching each
             point; None where there is no way.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def seen_from(self, x: float, z: float, doors_open: int) -> int:
         """Mask of the anchors in line of sight from a place."""
-        raise NotImplementedError
 
+    @abstractmethod
     def line_of_sight(self, a: tuple[float, float], b: tuple[float, float], doors_open: int) -> bool:
         """Whether no wall and no closed door stands between two places."""
-        raise NotImplementedError
 
+    @abstractmethod
     def doors_at(self, x: float, z: float) -> int:
         """Mask of the doors somebody standing at a place pushes open."""
-        raise NotImplementedError
 
+    @abstractmethod
     def slide(self, x: float, z: float, dx: float, dz: float) -> tuple[float, float]:
         """Where a step ends, sliding along whatever is in the way."""
-        raise NotImplementedError
 
+    @abstractmethod
     def room_at(self, x: float, z: float) -> str:
         """The room a place is in."""
-        raise NotImplementedError
 
+    @abstractmethod
     def slots(self, parent: str, relation: str) -> list[tuple[float, float, float]]:
         """The places (x, y, z) things can take on or within a furniture, or on a ``floor_<room>``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def show(self, moment: dict[str, Any]) -> None:
         """Put everything that moves where it is, for the pictures that follow.
 
@@ -258,8 +260,8 @@ class Backend:
                 "agents": [{"x", "z", "yaw"}], "open": [furniture...], "states": {furniture: {state: bool}},
                 "doors_open": int}``; ``held_by`` is an agent's number or None, ``position`` that of the hand then.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def picture(
         self, camera: dict[str, Any], width: int, height: int, kinds: list[str]
     ) -> dict[str, np.ndarray[Any, Any]]:
@@ -275,8 +277,8 @@ class Backend:
         Returns:
             An array of each kind, row 0 at the top.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Give back what it holds; called once, at the end, also where nothing was loaded."""
 
@@ -1530,12 +1532,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         listener, address = _listen(given.socket)
         admitted: list[Frames] = []
-        watch = threading.Thread(target=_end_with_input, args=[given.socket, admitted], name="input", daemon=True)
-        watch.start()
-        os.write(told, f"ready {address}\n".encode())
-        os.close(told)
         try:
+            watch = threading.Thread(target=_end_with_input, args=[given.socket, admitted], name="input", daemon=True)
+            watch.start()
+            os.write(told, f"ready {address}\n".encode())
+            os.close(told)
             frames = admit(listener, token, backend, given.silence)
+        except BrokenPipeError:
+            print("whoever started it is gone", file=sys.stderr)
+            return 1
         finally:
             listener.close()
             if given.socket:

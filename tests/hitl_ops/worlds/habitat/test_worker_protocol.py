@@ -132,6 +132,30 @@ def there(python: str) -> Iterator[Worker]:
     started.close()
 
 
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
+def test_a_worker_whose_starter_has_gone_before_it_was_ready_leaves_no_socket(tmp_path: Path) -> None:
+    """Who is killed while the worker binds reads no address any more; the file must go all the same."""
+    place = tmp_path / "home" / "s"
+    place.parent.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(Path(flat_backend.__file__).parent)}
+    process = subprocess.Popen(
+        [sys.executable, worker.__file__, "--backend", "flat_backend:FlatBackend", "--socket", str(place)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    )
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    process.stdin.write(b"token\n")
+    process.stdin.flush()
+    assert process.wait(PATIENCE_S) == 1
+    assert process.stderr.read().decode().splitlines() == ["whoever started it is gone"]
+    process.stdin.close()
+    process.stderr.close()
+    assert not place.parent.exists()
+
+
 def test_the_worker_compiles_on_the_oldest_python(tmp_path: Path, python: str) -> None:
     code = f"import py_compile; py_compile.compile({worker.__file__!r}, {str(tmp_path / 'w.pyc')!r}, doraise=True)"
     assert subprocess.run([python, "-W", "error", "-c", code], check=False).returncode == 0
