@@ -82,23 +82,31 @@ def imitated_rows(game: RoundGame) -> list[GameRow]:
     return rows
 
 
-def preferred_rows(game: RoundGame) -> list[GameRow]:
-    """Pairs of a game: at labelled steps the expert's thought and command, where the agent's were others."""
+def preferred_rows(game: RoundGame, *, agreements: bool = False) -> list[GameRow]:
+    """Pairs of a game: at labelled steps the expert's thought and command, where the agent's were others.
+
+    Args:
+        game: a finished one.
+        agreements: whether answers that both gave are rows as well, with that one answer.
+    """
     rows = []
     for step in game.steps:
         if step.expert_action is None:
             continue
         row_id, prompt = game.step_id(step.step), step.prompt
-        thoughts = (thought_completion(step.expert_thought), thought_completion(step.agent_thought))
-        if step.expert_thought and step.agent_thought and thoughts[0] != thoughts[1]:
-            rows.append(GameRow(f"{row_id}/thought", prompt, game.result.task, thoughts, game.folder, step.step))
-        answers = (completion(step.expert_action), completion(step.agent_action))
-        # An agent that said nothing teaches nothing: there is no answer to prefer another one to.
-        if answers[0] == answers[1] or not answers[1].strip():
-            continue
+        judged = []
+        if step.expert_thought and step.agent_thought:
+            thoughts = (thought_completion(step.expert_thought), thought_completion(step.agent_thought))
+            judged.append((f"{row_id}/thought", prompt, thoughts))
         if step.agent_thought:  # both actions are judged after what the agent really thought
             prompt = after_thought(prompt, step.agent_thought)
-        rows.append(GameRow(row_id, prompt, game.result.task, answers, game.folder, step.step))
+        judged.append((row_id, prompt, (completion(step.expert_action), completion(step.agent_action))))
+        for name, read, (better, own) in judged:
+            if not own.strip():
+                continue  # an agent that said nothing teaches nothing: there is no answer to prefer another one to
+            answers = (better, own) if better != own else (better,)
+            if len(answers) == 2 or agreements:
+                rows.append(GameRow(name, read, game.result.task, answers, game.folder, step.step))
     return rows
 
 
@@ -188,18 +196,18 @@ class ReplayBuffer(ABC):
         parts = -(-len(rows) // count)
         epoch, part = divmod(step, parts)
         chance = np.random.default_rng([seed, epoch, len(rows)])
-        if draw == "games":
-            games = list(self._games.values())
-            order = [row for game in chance.permutation(len(games)).tolist() for row in games[game]]
-        else:
-            order = [rows[index] for index in chance.permutation(len(rows)).tolist()]
-        first, rest = divmod(len(rows), parts)  # parts of equal length, the longer ones first
-        begin = part * first + min(part, rest)
-        drawn = order[begin : begin + first + (part < rest)]
+        order = self._game_by_game(chance) if draw == "games" else chance.permutation(len(rows))
+        drawn = [rows[int(index)] for index in np.array_split(order, parts)[part]]
         return [
             ReplayRow(row.row_id, picture, row.prompt, row.task, row.answers)
             for row, picture in zip(drawn, self._pictures(drawn), strict=True)
         ]
+
+    def _game_by_game(self, chance: np.random.Generator) -> NDArray[np.int64]:
+        """Places of all rows, games by chance, each game's rows together."""
+        ends = np.cumsum([len(entries) for entries in self._games.values()])
+        games = np.split(np.arange(ends[-1]), ends[:-1])
+        return np.concatenate([games[game] for game in chance.permutation(len(games))])
 
     def _pictures(self, rows: Sequence[GameRow]) -> list[Picture]:
         """The rows' pictures; each game's file is opened once."""
@@ -228,11 +236,18 @@ class BCReplayBuffer(ReplayBuffer):
         return imitated_rows(game)
 
 
+@dataclass(eq=False)
 class DPOReplayBuffer(ReplayBuffer):
-    """Labelled steps at which the agent chose otherwise than the expert: pairs of a better and a worse answer."""
+    """Labelled steps at which the agent chose otherwise than the expert: pairs of a better and a worse answer.
+
+    Args:
+        agreements: whether steps at which both chose the same are held as well, with that one answer.
+    """
+
+    agreements: bool = False
 
     def _entries(self, game: RoundGame) -> list[GameRow]:
-        return preferred_rows(game)
+        return preferred_rows(game, agreements=self.agreements)
 
     def add_pairs(self, rows: Sequence[ReplayRow], name: str = CORRECTIONS) -> int:
         """Take in pairs that come from elsewhere, as one game; their pictures are blank. Returns how many were new."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hitl_ops.contracts.config import StrictConfig
 from hitl_ops.records.round_games import RoundPhase
@@ -52,11 +52,22 @@ class AgentTrainConfig(StrictConfig):
     nll_weight: float = Field(
         default=0.5, ge=0, description="dpo: what the better answer's negative log-likelihood per token counts"
     )
+    agreements: bool = Field(
+        default=False,
+        description="dpo: whether answers of the expert that the agent gave as well are learned from too, by their "
+        "likelihood alone; an agent that is only shown where it was wrong unlearns what it did right",
+    )
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=0.5, description="dpo: how probable it is that the worse answer was the better one"
     )
     seed: int = Field(default=0, ge=0, description="of the rows drawn")
     keep_last: int = Field(default=2, ge=1, description="checkpoints kept on disk")
+
+    @model_validator(mode="after")
+    def _agreements_count(self) -> Self:
+        if self.agreements and (self.phase != "dpo" or not self.nll_weight):
+            raise ValueError("agreements are for phase dpo with an nll_weight above 0")
+        return self
 
     @property
     def rows_per_step(self) -> int:

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.publish import publishing
 from hitl_ops.contracts.station_epoch import sha256_of
-from hitl_ops.training.agent_rows import DPORow
+from hitl_ops.training.agent_rows import AgentRow, DPORow
 from hitl_ops.training.checkpoint import trained_tensors
 
 if TYPE_CHECKING:
@@ -129,28 +129,27 @@ class References:
         file.write_text(json.dumps(self._known), encoding="utf-8")
 
 
-def encode_pair(agent: VisionAgent, row: DPORow) -> tuple[EncodedRow, EncodedRow]:
-    """Token ids of the better and of the worse answer.
+def encode_answers(agent: VisionAgent, row: AgentRow) -> list[EncodedRow]:
+    """Token ids of a row's answers, the better one first.
 
     Raises:
         UserError: the row is too long for the agent, or an answer is no single line.
     """
-    winner, loser = (agent.encode(row.prompt, answer, row.task) for answer in row.answers)
-    return winner, loser
+    return [agent.encode(row.prompt, answer, row.task) for answer in row.answers]
 
 
-def pair_logprobs(
-    agent: VisionAgent, rows: Sequence[DPORow], encoded: Sequence[tuple[EncodedRow, EncodedRow]]
+def answer_logprobs(
+    agent: VisionAgent, rows: Sequence[AgentRow], encoded: Sequence[Sequence[EncodedRow]]
 ) -> torch.Tensor:
-    """Log-probabilities of the better and of the worse answers, nats [N, 2]; with gradient unless it is switched off.
+    """Log-probabilities of the rows' answers one after the other, nats; with gradient unless it is switched off.
 
     Args:
         agent: as it is now.
-        rows: the pairs.
-        encoded: their token ids, from :func:`encode_pair`.
+        rows: pairs, and answers to imitate.
+        encoded: their answers' token ids, from :func:`encode_answers`.
     """
-    pictures = np.stack([row.picture for row in rows]).repeat(2, axis=0)
-    return agent.logprobs([answer for pair in encoded for answer in pair], pictures).sums.view(-1, 2)
+    pictures = np.stack([row.picture for row, answers in zip(rows, encoded, strict=True) for _ in answers])
+    return agent.logprobs([answer for answers in encoded for answer in answers], pictures).sums
 
 
 def reference_logprobs(agent: VisionAgent, rows: Sequence[DPORow]) -> list[tuple[float, float]]:
@@ -161,6 +160,6 @@ def reference_logprobs(agent: VisionAgent, rows: Sequence[DPORow]) -> list[tuple
     found = []
     with torch.no_grad():
         for row in rows:
-            winner, loser = pair_logprobs(agent, [row], [encode_pair(agent, row)])[0].tolist()
+            winner, loser = answer_logprobs(agent, [row], [encode_answers(agent, row)]).tolist()
             found.append((winner, loser))
     return found

@@ -209,8 +209,11 @@ class _Phase:
     buffer: BCReplayBuffer | DPOReplayBuffer = field(init=False)
 
     def __post_init__(self) -> None:
-        kind = DPOReplayBuffer if self.config.training.phase == "dpo" else BCReplayBuffer
-        self.buffer = kind(self.config.capacity, self.agent.config.picture)
+        size, training = self.agent.config.picture, self.config.training
+        if training.phase == "dpo":
+            self.buffer = DPOReplayBuffer(self.config.capacity, size, agreements=training.agreements)
+        else:
+            self.buffer = BCReplayBuffer(self.config.capacity, size)
 
     def take_in(self, others: OtherSamples) -> None:
         """Fill the buffer with what comes from elsewhere."""

@@ -28,6 +28,11 @@ class BCRow:
     answer: str
     weight: float = 1.0
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The one answer."""
+        return (self.answer,)
+
 
 @dataclass(frozen=True, eq=False)
 class DPORow:
@@ -54,7 +59,7 @@ class DPORow:
     reference_loser: float | None = None
 
     @property
-    def answers(self) -> tuple[str, str]:
+    def answers(self) -> tuple[str, ...]:
         """The better answer and the worse one."""
         return (self.winner, self.loser)
 

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.publish import sweep_temporaries
 from hitl_ops.training.agent_config import AgentTrainConfig
-from hitl_ops.training.agent_reference import References, StartWeights, encode_pair, pair_logprobs
+from hitl_ops.training.agent_reference import References, StartWeights, answer_logprobs, encode_answers
 from hitl_ops.training.agent_rows import AgentRow, BCRow, DPORow, Draw
 from hitl_ops.training.checkpoint import Identity, LoopState, list_checkpoints, load_checkpoint, save_checkpoint
 from hitl_ops.training.dpo import dpo_loss
@@ -32,6 +32,7 @@ from hitl_ops.training.train_log import TrainLog
 
 if TYPE_CHECKING:
     from hitl_ops.models.vision_agent import VisionAgent
+    from hitl_ops.models.vision_agent_rows import EncodedRow
 
 START_FILE = "start.safetensors"
 REFERENCES_FILE = "references.json"
@@ -50,8 +51,9 @@ class AgentStep(BaseModel):
     W_reward: float | None = Field(default=None, description="dpo: mean pay of the better answers")
     L_reward: float | None = Field(default=None, description="dpo: mean pay of the worse answers")
     margin: float | None = Field(default=None, description="dpo: W_reward less L_reward")
-    accuracy: float = Field(
-        description="dpo: share of pairs whose better answer is paid more; bc: share of tokens that were the likeliest"
+    accuracy: float | None = Field(
+        default=None,
+        description="dpo: share of pairs whose better answer is paid more; bc: share of tokens that were the likeliest",
     )
     learning_rate: float
     grad_norm: float = Field(description="before it was scaled down")
@@ -224,38 +226,48 @@ class AgentTrainer:
         return {"loss": loss, "NLL": nll, "accuracy": hits / int(tokens.sum())}
 
     def _pairs(self, rows: Sequence[AgentRow]) -> dict[str, float]:
-        """Gradients of DPO with the better answers' likelihood mixed in."""
+        """Gradients of DPO with the better answers' likelihood mixed in; answers without a worse one have only that."""
         config = self.config
-        pairs = [row for row in rows if isinstance(row, DPORow)]
-        if len(pairs) != len(rows):
+        pairs = self.with_references([row for row in rows if isinstance(row, DPORow)])
+        if len(pairs) != len(rows) and not config.agreements:
             raise ValueError("DPO wants DPORows")
-        pairs = self.with_references(pairs)
-        references = torch.tensor([[pair.reference_winner, pair.reference_loser] for pair in pairs])
-        encoded = [encode_pair(self._agent, pair) for pair in pairs]
-        tokens = sum(len(winner.completion) for winner, _ in encoded)
+        filled = iter(pairs)
+        rows = [next(filled) if isinstance(row, DPORow) else row for row in rows]
+        encoded = [encode_answers(self._agent, row) for row in rows]
+        weights = torch.tensor([1.0 if isinstance(row, DPORow) else row.weight for row in rows])
+        tokens = float((weights * torch.tensor([len(answers[0].completion) for answers in encoded])).sum())
+        if not tokens:
+            raise _nothing_to_learn()
         totals = torch.zeros(5, dtype=torch.float64)
-        for start in range(0, len(pairs), config.batch_size):
+        for start in range(0, len(rows), config.batch_size):
             batch = slice(start, start + config.batch_size)
-            sums = pair_logprobs(self._agent, pairs[batch], encoded[batch])
-            chosen, rejected = sums.unbind(1)
-            known_chosen, known_rejected = references[batch].to(sums).unbind(1)
-            terms = dpo_loss(chosen, rejected, known_chosen, known_rejected, config.dpo_beta, config.label_smoothing)
+            sums = answer_logprobs(self._agent, rows[batch], encoded[batch])
+            better, chosen, rejected = _places(encoded[batch])
+            known = [row for row in rows[batch] if isinstance(row, DPORow)]
+            references = torch.tensor([[row.reference_winner, row.reference_loser] for row in known]).view(-1, 2)
+            known_chosen, known_rejected = references.to(sums).unbind(1)
+            terms = dpo_loss(
+                sums[chosen], sums[rejected], known_chosen, known_rejected, config.dpo_beta, config.label_smoothing
+            )
             # The batch's share in the step's loss: the step's pairs and tokens divide it, not the batch's.
-            nll = -chosen.sum() / tokens
-            part = terms.losses.sum() / len(pairs) + config.nll_weight * nll
+            nll = -(sums[better] * weights[batch].to(sums)).sum() / tokens
+            count = max(1, len(pairs))
+            part = terms.losses.sum() / count + config.nll_weight * nll
             part.backward()
-            paid = [terms.chosen_rewards, terms.rejected_rewards, terms.hits]
-            means = [figure.sum() / len(pairs) for figure in paid]
+            means = [figure.sum() / count for figure in (terms.chosen_rewards, terms.rejected_rewards, terms.hits)]
             totals += torch.stack([part.detach(), nll.detach(), *means]).double().cpu()
         loss, nll_total, winner, loser, accuracy = totals.tolist()
-        return {
-            "loss": loss,
-            "NLL": nll_total,
-            "W_reward": winner,
-            "L_reward": loser,
-            "margin": winner - loser,
-            "accuracy": accuracy,
-        }
+        figures = {"loss": loss, "NLL": nll_total}
+        if not pairs:
+            return figures
+        return figures | {"W_reward": winner, "L_reward": loser, "margin": winner - loser, "accuracy": accuracy}
+
+
+def _places(encoded: Sequence[Sequence[EncodedRow]]) -> tuple[list[int], list[int], list[int]]:
+    """Where, answers one after the other, the better ones stand; of pairs the better ones, and the worse ones."""
+    firsts = np.cumsum([0, *(len(answers) for answers in encoded[:-1])]).tolist()
+    chosen = [place for place, answers in zip(firsts, encoded, strict=True) if len(answers) == 2]
+    return firsts, chosen, [place + 1 for place in chosen]
 
 
 def _nothing_to_learn() -> UserError:

@@ -44,6 +44,20 @@ def test_preference_takes_only_labels_the_agent_did_not_choose(tmp_path: Path) -
     }
 
 
+def test_preference_takes_what_both_chose_as_well_where_it_is_asked_to(tmp_path: Path) -> None:
+    held = DPOReplayBuffer(1000, SIZE, agreements=True)
+    assert held.add_game(made_game(tmp_path, ("a", None, "b"), phase="dpo")) == 2
+    game = made_game(tmp_path, ("a",), phase="dpo", game=1, expert_thought="stay", agent_thought="stay")
+    assert held.add_game(game) == 2
+    assert {row.row_id: (row.prompt, row.answers) for row in held.sample(0, 10, 0)} == {
+        "dpo/00/0000/000": ("Step 0.\n>", (" a",)),
+        "dpo/00/0000/002": ("Step 2.\n>", (" b", " a")),
+        "dpo/00/0001/000/thought": ("Step 0.\n>", (" think: stay",)),
+        "dpo/00/0001/000": ("Step 0.\n> think: stay\n>", (" a",)),
+    }
+    assert held.add_game(made_game(tmp_path, ("b",), phase="dpo", game=2, agent_action="")) == 0
+
+
 def test_agent_that_said_nothing_makes_no_pair(tmp_path: Path) -> None:
     assert buffer(DPOReplayBuffer).add_game(made_game(tmp_path, ("b", "look"), agent_action="")) == 0
 

@@ -135,6 +135,38 @@ def test_how_many_rows_go_at_once_changes_nothing(tmp_path: Path, config: AgentT
             assert one == pytest.approx(two, rel=1e-3, abs=1e-4)
 
 
+def test_answers_that_both_gave_count_by_their_likelihood_alone(tmp_path: Path) -> None:
+    """Beside pairs, in batches that hold both or one of them; figures of pairs stay those of the pairs."""
+    pairs, both = made_up_pairs(5), made_up_answers(4, seed=7)
+    rows: list[AgentRow] = [pairs[0], both[0], both[1], *pairs[1:4], both[2], pairs[4], both[3]]
+    config = DPO.replace(agreements=True, nll_weight=0.7, batch_size=4, accumulation=3, max_grad_norm=0.0)
+    agent, plain = small_agent(), small_agent()
+    with AgentTrainer(agent, config, tmp_path / "mixed") as trainer:
+        trainer.steps(all_of(rows), 2)  # away from the reference
+        plain.set_weights(agent.weights())
+        (step,) = trainer.steps(all_of(rows), 1)
+        (alone,) = trainer.steps(all_of([both[0]]), 1)
+    (chosen, tokens), (rejected, _) = sums(plain, pairs, 0), sums(plain, pairs, 1)
+    with torch.no_grad():
+        known = [sums(small_agent(), pairs, answer)[0] for answer in (0, 1)]
+    encoded = [plain.encode(row.prompt, row.answer, row.task) for row in both]
+    said = plain.logprobs(encoded, np.stack([row.picture for row in both]))
+    weights = torch.tensor([1.0] * len(pairs) + [row.weight for row in both])
+    terms = dpo_loss(chosen, rejected, *known, config.dpo_beta, config.label_smoothing)
+    nll = nll_per_token(torch.cat([chosen, said.sums]), torch.cat([tokens, said.tokens]), weights)
+    loss = dpo_nll_loss(terms, nll, config.nll_weight)
+    loss.backward()
+    norm = math.sqrt(sum(float((p.grad**2).sum()) for p in plain.trainable_parameters().values() if p.grad is not None))
+    assert (step.loss, step.NLL, step.grad_norm) == pytest.approx((loss.item(), nll.item(), norm), rel=1e-4)
+    paid = (terms.chosen_rewards.mean().item(), terms.rejected_rewards.mean().item(), terms.hits.mean().item())
+    assert (step.W_reward, step.L_reward, step.accuracy) == pytest.approx(paid, rel=1e-4, abs=1e-5)
+    assert step.rows == 9 and (alone.W_reward, alone.margin, alone.accuracy) == (None, None, None)
+    with pytest.raises(UserError, match="nll_weight"):
+        DPO.replace(agreements=True, nll_weight=0.0)
+    with pytest.raises(UserError, match="phase dpo"):
+        BC.replace(agreements=True)
+
+
 def test_preference_begins_with_no_pay_and_comes_to_prefer_the_winners(tmp_path: Path) -> None:
     rows = made_up_pairs(8)
     _, steps = trained(tmp_path, DPO, all_of(rows), 12)
@@ -195,7 +227,7 @@ def test_every_field_changes_the_weights(tmp_path: Path, field: str) -> None:
 
 
 def test_every_field_is_looked_at() -> None:
-    elsewhere = {"phase", "gradient_steps", "keep_last", "schedule", "draw", "prompt_weight"}
+    elsewhere = {"phase", "gradient_steps", "keep_last", "schedule", "draw", "prompt_weight", "agreements"}
     assert set(AgentTrainConfig.model_fields) == set(CHANGED) | elsewhere
 
 
