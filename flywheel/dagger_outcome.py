@@ -54,6 +54,8 @@ class RoundOutcome(BaseModel):
     W_reward: float | None
     L_reward: float | None
     NLL: float | None
+    val_success: float | None = Field(description="share won of the validation games that it then played alone")
+    val_agreement: float | None = Field(description="share of their steps at which it chose as the expert")
 
 
 class IterationOutcome(BaseModel):
@@ -163,6 +165,8 @@ def _round(phase: str, one: RoundLog) -> RoundOutcome:
         W_reward=one.W_reward,
         L_reward=one.L_reward,
         NLL=one.NLL,
+        val_success=one.val_accuracy,
+        val_agreement=one.val_agreement,
     )
 
 
@@ -237,7 +241,9 @@ def _print_rounds(console: Console, one: IterationOutcome) -> None:
     table = Table(
         title="While learning", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
     )
-    for name in ("phase", "round", "won", "as the expert", "expert acts", "loss", "W / L reward"):
+    validated = any(row.val_success is not None for row in one.rounds)
+    headings = ["phase", "round", "won", "as the expert", "expert acts", "loss", "W / L reward"]
+    for name in [*headings, *(["alone, in val: won", "as the expert"] if validated else [])]:
         table.add_column(name, justify="left" if name == "phase" else "right", no_wrap=True)
     for row in one.rounds:
         pay = "" if row.W_reward is None or row.L_reward is None else f"{row.W_reward:+.2f} / {row.L_reward:+.2f}"
@@ -249,6 +255,7 @@ def _print_rounds(console: Console, one: IterationOutcome) -> None:
             f"{row.beta:.0%}",
             "–" if row.loss is None else f"{row.loss:.3f}",
             pay,
+            *([_share(row.val_success), _share(row.val_agreement)] if validated else []),
         )
     console.print(table)
 

@@ -62,6 +62,10 @@ def train(
     skip_games: Annotated[
         int, typer.Option(min=0, help="For --program dagger: games of the file that come last, not first.")
     ] = 0,
+    val_games: Annotated[
+        Path | None,
+        typer.Option(help="For --program dagger: file of validation games; by default the preset's are made."),
+    ] = None,
     replay: Annotated[
         list[str],
         typer.Option(
@@ -99,13 +103,14 @@ def train(
         start = None if base is None else Path(base).expanduser()
         return train_dagger(
             DaggerTraining(
-                *(phase, out, start, games, skip_games, replay, pairs, preset, config, overrides),
+                *(phase, out, start, games, skip_games, replay, pairs, val_games, preset, config, overrides),
                 *(track, experiment or program, _tags(tag)),
             )
         )
-    if phase is not None or games is not None or skip_games or replay or pairs:
+    if phase is not None or games is not None or skip_games or replay or pairs or val_games is not None:
         raise UserError(
-            "--phase, --games, --skip-games, --replay and --pairs are for agents in games", "add --program dagger"
+            "--phase, --games, --skip-games, --replay, --pairs and --val-games are for agents in games",
+            "add --program dagger",
         )
     if program is Program.preference:
         from flywheel.train_reach import ReachTraining, train_reach

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from flywheel.late_tracker import LateTracker
     from hitl_assets.dagger_presets import DaggerPreset
     from hitl_ops.contracts.progress import Progress
-    from hitl_ops.contracts.text_game import TextGame
+    from hitl_ops.contracts.text_game import TextGame, TextSplit
     from hitl_ops.training.agent_phase_config import AgentPhaseConfig
     from hitl_ops.training.agent_rounds_log import RoundsSummary
 
@@ -30,6 +30,7 @@ class DaggerTraining:
         skip: games of it that come last.
         replay: ``NAME=FOLDER``, earlier phases whose games are learned from again.
         pairs: files of annotators' corrections.
+        validation: file of validation games; None: the preset's are made.
         preset: scale to start from.
         config: YAML file laid over it.
         overrides: single values laid over that.
@@ -45,6 +46,7 @@ class DaggerTraining:
     skip: int
     replay: list[str]
     pairs: list[Path]
+    validation: Path | None
     preset: str
     config: Path | None
     overrides: list[str]
@@ -83,6 +85,7 @@ def train_dagger(asked: DaggerTraining) -> None:
         if phase == "dpo" and asked.base is None:
             raise UserError("preferring starts from an agent that has imitated", "name it with --base")
         games = _games(asked)
+        validation = _listed(asked, asked.validation, "val") if wanted.rounds.val_games else []
         replay = named_folders(asked.replay)
         tracker = _tracker(asked) if asked.track else None
         with progress_bar("train") as bar:
@@ -95,6 +98,7 @@ def train_dagger(asked: DaggerTraining) -> None:
                 base=asked.base,
                 replay=replay,
                 pairs=asked.pairs,
+                validation=validation,
             )
         report.finished({**summary.model_dump(mode="json"), **(tracker.where() if tracker else {})})
     _print_summary(summary, asked.out)
@@ -117,17 +121,22 @@ def _preset_phase(preset: DaggerPreset, phase: Phase) -> AgentPhaseConfig:
     return preset.bc_phase(0) if phase == "bc" else preset.dpo_phase(0)
 
 
-def _games(asked: DaggerTraining) -> list[TextGame]:
+def _listed(asked: DaggerTraining, file: Path | None, split: TextSplit) -> list[TextGame]:
+    """The games of a file; where none is named, those that the preset makes."""
     from hitl_assets.dagger_presets import DAGGER_PRESETS
     from hitl_assets.named_preset import named_preset
-    from hitl_ops.contracts.errors import UserError
     from hitl_ops.rollouts.text_game_sets import make_text_games, read_text_games
 
-    if asked.games is None:
-        chosen = named_preset(DAGGER_PRESETS, asked.preset)
-        games = make_text_games(chosen.world_config, "train", chosen.games)
-    else:
-        games = read_text_games(asked.games)
+    if file is not None:
+        return read_text_games(file)
+    chosen = named_preset(DAGGER_PRESETS, asked.preset)
+    return make_text_games(chosen.world_config, split, chosen.games)
+
+
+def _games(asked: DaggerTraining) -> list[TextGame]:
+    from hitl_ops.contracts.errors import UserError
+
+    games = _listed(asked, asked.games, "train")
     if asked.skip > len(games):
         raise UserError(f"there are {len(games)} games, not {asked.skip} to skip", "lower --skip-games")
     return [*games[asked.skip :], *games[: asked.skip]]
@@ -179,6 +188,7 @@ def train_by(
     base: Path | None = None,
     replay: Mapping[str, Path] | None = None,
     pairs: Sequence[Path] = (),
+    validation: Sequence[TextGame] = (),
 ) -> RoundsSummary:
     """Play and learn as told by names of folders; see :func:`hitl_ops.training.agent_phase.train_agent_phase`.
 
@@ -194,7 +204,11 @@ def train_by(
         collector = make_collector(config.link, config.players, out / "expert")
         try:
             return train_agent_phase(
-                config, games, collector, out, progress, tracker, start=start, replay=replay, pairs=pairs
+                *(config, games, collector, out, progress, tracker),
+                start=start,
+                replay=replay,
+                pairs=pairs,
+                validation=validation,
             )
         finally:
             collector.close()
@@ -211,16 +225,24 @@ def _print_summary(summary: RoundsSummary, out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    def told(share: float | None) -> str:
+        return "–" if share is None else f"{share:.1%}"
+
     table = Table("round", title=f"{summary.phase}, {summary.games} games, {summary.gradient_steps} gradient steps")
-    for heading in ("games won", "as the expert", "steps", "loss"):
+    headings = ["games won", "as the expert", "steps", "loss"]
+    validated = any(one.val_accuracy is not None for one in summary.rounds)
+    if validated:
+        headings += ["validation games won", "as the expert there"]
+    for heading in headings:
         table.add_column(heading, justify="right")
     for one in summary.rounds:
         table.add_row(
             str(one.round + 1),
             f"{one.success} of {one.games}",
-            "–" if one.agreement is None else f"{one.agreement:.1%}",
+            told(one.agreement),
             f"{one.steps:.1f}",
             "–" if one.loss is None else f"{one.loss:.4f}",
+            *([told(one.val_accuracy), told(one.val_agreement)] if validated else []),
         )
     Console().print(table)
     print(out / summary.agent)

@@ -80,7 +80,8 @@ def expert_rounds(
                 metadata={"rounds": "left out (loop.imitate_again)", "starts from": parent},
             )
         games = games_file(paths.games, "train")
-        lesson = phase_lesson(paths.bc, chosen.bc_phase(iteration.iteration), games, start=start)
+        phase, validation = chosen.bc_phase(iteration.iteration), games_file(paths.games, "val")
+        lesson = phase_lesson(paths.bc, phase, games, start=start, validation=validation)
         summary = launch_training(
             context, lesson, store.open(), iteration, launcher, tracker, progress.of_step(context)
         )

@@ -68,6 +68,7 @@ def phase_lesson(
     start: Path | None = None,
     replay: Mapping[str, Path] | None = None,
     pairs: Sequence[Path] = (),
+    validation: Path | None = None,
 ) -> Lesson:
     """A phase of rounds, as it is started.
 
@@ -79,6 +80,7 @@ def phase_lesson(
         start: folder of the agent it begins with; None: a new one.
         replay: name → folder of an earlier phase whose games it begins with.
         pairs: files of annotators' corrections.
+        validation: the file of validation games, for phases that play some after each round.
     """
     phase, replay = config.rounds.training.phase, replay or {}
     arguments = ["--program", PROGRAM, "--phase", phase, "--games", str(games), "--skip-games", str(skip)]
@@ -87,6 +89,9 @@ def phase_lesson(
         arguments += ["--replay", f"{name}={folder}"]
     for file in pairs:
         arguments += ["--pairs", str(file)]
+    played_after = [validation] if validation is not None and config.rounds.val_games else []
+    for file in played_after:
+        arguments += ["--val-games", str(file)]
     return Lesson(
         None,
         out,
@@ -98,6 +103,7 @@ def phase_lesson(
             "start": folder_hash(start) if start else None,
             "replay": {name: _played(folder) for name, folder in replay.items()},
             "pairs": [manifest_hash([file], relative_to=file.parent) for file in pairs],
+            "validation": [manifest_hash([file], relative_to=file.parent) for file in played_after],
         },
         arguments=tuple(arguments),
     )
@@ -135,6 +141,8 @@ def rounds_result(
             **({} if last.agreement is None else {"agreement": round(last.agreement, 4)}),
             "nothing happened": sum(one.nothing_happened for one in told.rounds),
             "steps without a label": sum(one.missing for one in told.rounds),
+            **({} if last.val_accuracy is None else {"validation success": round(last.val_accuracy, 4)}),
+            **({} if last.val_agreement is None else {"validation agreement": round(last.val_agreement, 4)}),
             **({} if last.loss is None else {"loss": round(last.loss, 4)}),
             **paid,
             "agent": told.policy_id,
@@ -163,6 +171,8 @@ def round_rows(rounds: Sequence[RoundLog]) -> list[dict[str, Any]]:
             "W_reward": figure(one.W_reward, ".3f"),
             "L_reward": figure(one.L_reward, ".3f"),
             "NLL": figure(one.NLL, ".4f"),
+            "validation games won": figure(one.val_accuracy, ".1%"),
+            "as the expert there": figure(one.val_agreement, ".1%"),
         }
         for one in rounds
     ]

@@ -72,6 +72,7 @@ def preference_rounds(
             start=start[0],
             replay=dpo_replay(chosen, store.open(), iteration),
             pairs=correction_files(chosen, store.open()),
+            validation=games_file(paths.games, "val"),
         )
         summary = launch_training(
             context, lesson, store.open(), iteration, launcher, tracker, progress.of_step(context)
@@ -228,6 +229,7 @@ def bc_control(
             skipped_games(chosen, games, iteration.iteration),
             start=start[0],
             replay=replay,
+            validation=games_file(paths.games, "val"),
         )
         summary = launch_training(
             context, lesson, store.open(), iteration, launcher, tracker, progress.of_step(context)

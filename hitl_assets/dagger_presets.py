@@ -123,6 +123,8 @@ class DaggerPreset(StrictConfig):
             raise ValueError("bc.training.phase is bc, dpo.training.phase is dpo")
         if self.expert.kind == "llm" and self.expert.llm is None:
             raise ValueError("expert.kind llm needs expert.llm")
+        if max(self.bc.val_games, self.dpo.val_games) > self.games.val:
+            raise ValueError(f"there are {self.games.val} games of val; val_games of a phase cannot be more")
         if self.gate.split not in ("val", "test"):
             raise ValueError(f"gate.split {self.gate.split} is not examined: val or test")
         if self.evaluation.scoring.primary_split not in ("val", "test"):
@@ -164,7 +166,7 @@ class DaggerPreset(StrictConfig):
 
     def control_phase(self, iteration: int) -> AgentPhaseConfig:
         """Imitation that goes on beside it: the same rounds of the same games, steps and rates, other lessons."""
-        taken = ("rounds", "games_per_round", "fresh_games", "play")
+        taken = ("rounds", "games_per_round", "fresh_games", "play", "val_games")
         games = {name: value for name, value in self.dpo.model_dump().items() if name in taken}
         pace = self.dpo.training.model_dump(include={"gradient_steps", "learning_rate", "warmup", "schedule"})
         return self._phase(self.bc.replace(**games, training=self.bc.training.replace(**pace).model_dump()), iteration)
@@ -216,6 +218,7 @@ _LAPTOP = DaggerPreset(
         rounds=5,
         games_per_round=250,
         fresh_games=True,
+        val_games=40,
         capacity=30_000,
         play=RoundPlayConfig(beta=BetaSchedule(kind="exponential", start=1.0, decay=0.7), games_at_once=32),
         training=AgentTrainConfig(
@@ -235,6 +238,7 @@ _LAPTOP = DaggerPreset(
         rounds=3,
         games_per_round=96,
         fresh_games=True,
+        val_games=40,
         capacity=30_000,
         play=RoundPlayConfig(games_at_once=32),
         training=AgentTrainConfig(
@@ -287,6 +291,7 @@ _TINY_CI = DaggerPreset(
         rounds=2,
         games_per_round=2,
         fresh_games=True,
+        val_games=2,
         play=_TINY_ROUNDS.replace(beta={"kind": "exponential", "start": 1.0}),
         training=AgentTrainConfig(
             phase="bc", batch_size=4, accumulation=1, gradient_steps=1, learning_rate=3e-3, warmup=1
@@ -296,6 +301,7 @@ _TINY_CI = DaggerPreset(
         rounds=2,
         games_per_round=2,
         fresh_games=True,
+        val_games=2,
         play=_TINY_ROUNDS,
         training=AgentTrainConfig(
             phase="dpo", batch_size=2, accumulation=2, gradient_steps=1, learning_rate=1e-3, warmup=1

@@ -43,6 +43,9 @@ def draw_rounds(
 ) -> None:
     """Draw agreement with the expert and success of each round, phase after phase.
 
+    Where rounds are followed by validation games, these are drawn: the same games at every round, which the agent
+    plays alone, while the games that it learns in get harder as the expert helps less.
+
     Args:
         phases: what a phase is called → its rounds; those without any are left out.
         path: the PNG to publish.
@@ -100,21 +103,22 @@ def _bars(axes: Axes, success: Mapping[str, Interval], title: str) -> None:
 def _rounds(axes: Axes, phases: Mapping[str, Sequence[RoundLog]], begins: Mapping[str, int]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    last = 0
+    last, validated = 0, any(one.val_accuracy is not None for rounds in phases.values() for one in rounds)
     for number, (name, rounds) in enumerate(phases.items()):
         if not rounds:
             continue
         first = begins.get(name, last) + 1
         at, colour = range(first, first + len(rounds)), PALETTE[number % len(PALETTE)]
         last = max(last, at[-1])
-        axes.plot(at, [100 * one.accuracy for one in rounds], "o-", color=colour, label=f"{name}: games won")
-        told = [
-            (place, 100 * one.agreement) for place, one in zip(at, rounds, strict=True) if one.agreement is not None
-        ]
-        if told:
-            axes.plot(*zip(*told, strict=True), "s--", color=colour, alpha=0.6, label=f"{name}: as the expert")
+        won = [one.val_accuracy if validated else one.accuracy for one in rounds]
+        alike = [one.val_agreement if validated else one.agreement for one in rounds]
+        for shares, line, opacity, label in ((won, "o-", 1.0, "games won"), (alike, "s--", 0.6, "as the expert")):
+            told = [(place, 100 * share) for place, share in zip(at, shares, strict=True) if share is not None]
+            if told:
+                axes.plot(*zip(*told, strict=True), line, color=colour, alpha=opacity, label=f"{name}: {label}")
     axes.set(xlabel="round", ylabel="%", ylim=(0, 105))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_title("While learning: games won, and agreement with the expert", loc="left", fontsize=10)
+    where = "Alone in the validation games after each round" if validated else "While learning"
+    axes.set_title(f"{where}: games won, and agreement with the expert", loc="left", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, frameon=False)

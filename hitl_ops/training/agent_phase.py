@@ -36,6 +36,7 @@ def train_agent_phase(
     start: Path | None = None,
     replay: Mapping[str, Path] | None = None,
     pairs: Sequence[Path] = (),
+    validation: Sequence[TextGame] = (),
 ) -> RoundsSummary:
     """Play and learn for the rounds of one phase; goes on where an earlier run stood.
 
@@ -50,6 +51,7 @@ def train_agent_phase(
         start: folder of the agent to begin with; None: a new one.
         replay: name → folder of an earlier phase, whose games the buffer holds at first, the oldest first.
         pairs: files of annotators' corrections, see :mod:`hitl_ops.samples.preference_pairs`; for DPO.
+        validation: games that follow each round, where the configuration asks for some.
 
     Raises:
         UserError: there is no such agent, the expert cannot answer any more, or something on disk is damaged.
@@ -70,7 +72,9 @@ def train_agent_phase(
         games=replayed_games(replay or {}),
         pairs=_corrections(start, pairs) if pairs else (),
     )
-    summary = train_rounds(config.rounds, start, games, collector, out, progress, tracker, others=others)
+    summary = train_rounds(
+        config.rounds, start, games, collector, out, progress, tracker, others=others, validation=validation
+    )
     if not summary.finished:
         raise UserError(
             f"the expert stopped: {summary.stopped}",

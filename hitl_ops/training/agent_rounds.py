@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from hitl_ops.training.agent_training import AgentTrainer
 
 GAMES = "games"
+VAL_GAMES = "val_games"
 AGENT = "agent"
 FACTS_FILE = "phase.json"
 
@@ -93,6 +94,7 @@ def train_rounds(
     tracker: Tracker | None = None,
     *,
     others: OtherSamples | None = None,
+    validation: Sequence[TextGame] = (),
 ) -> RoundsSummary:
     """Play and learn for the rounds of one phase; goes on where an earlier run stood.
 
@@ -102,11 +104,12 @@ def train_rounds(
             ``<out of the BC phase>/agent``, which is its start and its reference. An agent is changed in place.
         games: of which rounds are made.
         collector: plays them, see :class:`hitl_ops.rollouts.text_rounds.RoundPlayer`; closed by the caller.
-        out: the phase's folder. Gets ``games/``, the trainer's files, ``rounds.jsonl``, ``env_results_round_….json``
-            and, after the last round, ``agent/`` and ``summary.json``.
+        out: the phase's folder. Gets ``games/``, ``val_games/``, the trainer's files, ``rounds.jsonl``,
+            ``env_results_round_….json`` and, after the last round, ``agent/`` and ``summary.json``.
         progress: told of games.
         tracker: told figures of steps and of rounds.
         others: what the replay buffer holds at first.
+        validation: games of which the first ``config.val_games`` are played after each round.
 
     Returns:
         What came of it. Where the expert's budget is spent or its endpoint gone, ``finished`` is false and
@@ -118,13 +121,18 @@ def train_rounds(
     """
     if not games:
         raise UserError("there are no games to play rounds of", "generate some, or name a list with games")
+    if len(validation) < config.val_games:
+        raise UserError(
+            f"there are {len(validation)} validation games, not {config.val_games}", "lower val_games, or name more"
+        )
+    validation = validation[: config.val_games]
     out.mkdir(parents=True, exist_ok=True)
     sweep_temporaries(out)
     others = others or OtherSamples()
     name, weights = _identity(agent)
     facts = _PhaseFacts(
         config=config.decisive(),
-        games=_hash([[game.game_id, game.seed, game.world] for game in games]),
+        games=_hash([[game.game_id, game.seed, game.world] for game in [*games, *validation]]),
         others=_hash([[[source, game.name] for source, game in others.games], [pair.row_id for pair in others.pairs]]),
         start=name,
         start_weights=weights,
@@ -139,7 +147,7 @@ def train_rounds(
     opened = VisionAgent.load(agent) if isinstance(agent, Path) else agent
     total = config.steps_of(len(games))
     with AgentTrainer(opened, config.training, out, tracker, total=total) as trainer:
-        phase = _Phase(config, opened, games, collector, out, progress, tracker, trainer, facts)
+        phase = _Phase(config, opened, games, validation, collector, out, progress, tracker, trainer, facts)
         phase.take_in(others)
         return phase.run()
 
@@ -198,6 +206,7 @@ class _Phase:
     config: AgentRoundsConfig
     agent: VisionAgent
     games: Sequence[TextGame]
+    validation: Sequence[TextGame]
     collector: Collector
     out: Path
     progress: Progress
@@ -241,7 +250,7 @@ class _Phase:
         begun_at = self.target
         found: list[RoundGame] = []
         for batch in self._batches(number):
-            games = self._collected(batch)
+            games = self._collected(batch, GAMES)
             found += games
             self.played += len(games)
             for game in games:
@@ -249,12 +258,14 @@ class _Phase:
             self._learn(len(games))
             self.progress(self.played, self._total, f"round {number + 1} of {self.config.rounds}")
         results = [game.result for game in found]
+        validation = [game.result for batch in self._val_batches(number) for game in self._collected(batch, VAL_GAMES)]
         lines = [line for line in read_log(self.out / "train_log.jsonl") if begun_at < line["step"] <= self.target]
         usage = self.collector.usage()
-        log = round_log(results, lines, gradient_steps=self.target, buffer=len(self.buffer), usage=usage)
+        held = len(self.buffer)
+        log = round_log(results, lines, gradient_steps=self.target, buffer=held, usage=usage, validation=validation)
         if not write_round(self.out, log, results):
             return
-        figures = {"accuracy": log.accuracy, "agreement": log.agreement, "missing": log.missing, "steps": log.steps}
+        figures = log.model_dump(include={"accuracy", "agreement", "missing", "steps", "val_accuracy", "val_agreement"})
         told = {f"round/{name}": float(value) for name, value in figures.items() if value is not None}
         self.tracker.log_metrics(told, self.trainer.step)
 
@@ -262,28 +273,35 @@ class _Phase:
         """A round's games, in the batches in which they are played."""
         count = self.config.games_per_round or len(self.games)
         first = number * count if self.config.fresh_games else 0
-        chosen = [(place, self.games[(first + place) % len(self.games)]) for place in range(count)]
+        chosen = [self.games[(first + place) % len(self.games)] for place in range(count)]
+        return self._batched(number, chosen, self.config.play.beta.at(number, self.config.rounds))
+
+    def _val_batches(self, number: int) -> Iterator[RoundBatch]:
+        """The validation games that follow a round; the agent plays them alone."""
+        return self._batched(number, self.validation, 0.0)
+
+    def _batched(self, number: int, games: Sequence[TextGame], beta: float) -> Iterator[RoundBatch]:
         at_once = self.config.play.games_at_once
-        for start in range(0, count, at_once):
+        for start in range(0, len(games), at_once):
             yield RoundBatch(
                 phase=self.config.training.phase,
                 round=number,
-                games=tuple(chosen[start : start + at_once]),
-                beta=self.config.play.beta.at(number, self.config.rounds),
+                games=tuple(enumerate(games))[start : start + at_once],
+                beta=beta,
                 agent_step=self.trainer.step,
                 picture=self.agent.config.picture,
                 history_turns=self.agent.config.history_turns,
                 play=self.config.play,
             )
 
-    def _collected(self, batch: RoundBatch) -> list[RoundGame]:
+    def _collected(self, batch: RoundBatch, where: str) -> list[RoundGame]:
         """The batch's games: those on disk are read, the others played."""
-        folder = self.out / GAMES
+        folder = self.out / where
         places = {number: folder / game_name(batch.phase, batch.round, number) for number, _ in batch.games}
         missing = tuple(game for game in batch.games if not places[game[0]].is_dir())
         found: dict[int, RoundGame] = {}
         if missing:
-            head = f"round {batch.round + 1} of {self.config.rounds}"
+            head = f"round {batch.round + 1} of {self.config.rounds}" + (", validation" if where == VAL_GAMES else "")
 
             def on_step(running: int, steps: int) -> None:
                 self.progress(self.played, self._total, f"{head}: {running} games under way, {steps} steps")

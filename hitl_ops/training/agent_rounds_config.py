@@ -26,6 +26,12 @@ class AgentRoundsConfig(StrictConfig):
         description="steps kept in the replay buffer; the oldest games leave it (134 games have 6700)",
     )
     play: RoundPlayConfig = Field(default=RoundPlayConfig(), description="how games are played")
+    val_games: int = Field(
+        default=0,
+        ge=0,
+        description="validation games that the agent plays alone after each round: its learning curve, always over the "
+        "same games; nobody learns from them",
+    )
     training: AgentTrainConfig = Field(default=SMALL_BC, description="how the agent learns from them")
 
     def steps_of(self, games: int) -> int:

@@ -47,6 +47,10 @@ class RoundLog(BaseModel):
     NLL: float | None = None
     W_reward: float | None = None
     L_reward: float | None = None
+    val_accuracy: float | None = Field(default=None, description="share of the validation games it won after the round")
+    val_agreement: float | None = Field(
+        default=None, description="share of their labelled steps at which it chose as the expert"
+    )
     expert_usage: LLMUsage | None = Field(default=None, description="what the expert cost up to the end of the round")
 
 
@@ -85,6 +89,7 @@ def round_log(
     gradient_steps: int,
     buffer: int,
     usage: LLMUsage | None,
+    validation: Sequence[RoundGameResult] = (),
 ) -> RoundLog:
     """Sum a round up.
 
@@ -94,6 +99,7 @@ def round_log(
         gradient_steps: taken in the phase so far.
         buffer: rows in the replay buffer.
         usage: what the expert has cost so far.
+        validation: how the validation games after it ended.
     """
     won, played = Counter[str](), Counter[str]()
     for result in results:
@@ -110,7 +116,7 @@ def round_log(
         accuracy=success / len(results),
         families={family: f"{won[family]}/{played[family]}" for family in sorted(played)},
         steps=steps / len(results),
-        agreement=sum(result.agreed for result in results) / labelled if labelled else None,
+        agreement=_agreement(results),
         labelled=labelled,
         missing=sum(result.missing for result in results),
         by_expert=sum(result.by_expert for result in results),
@@ -120,9 +126,16 @@ def round_log(
         expert_latency_ms=sum(result.expert_latency_ms * result.steps for result in results) / max(1, steps),
         gradient_steps=gradient_steps,
         buffer=buffer,
+        val_accuracy=sum(result.success for result in validation) / len(validation) if validation else None,
+        val_agreement=_agreement(validation),
         expert_usage=usage,
         **{name: _mean(training, name) for name in ("loss", "NLL", "W_reward", "L_reward")},
     )
+
+
+def _agreement(results: Sequence[RoundGameResult]) -> float | None:
+    labelled = sum(result.labelled for result in results)
+    return sum(result.agreed for result in results) / labelled if labelled else None
 
 
 def _mean(lines: Sequence[Mapping[str, Any]], name: str) -> float | None:

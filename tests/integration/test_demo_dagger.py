@@ -136,6 +136,7 @@ def _is_told(store: Store, printed: str) -> None:
         (phase, number) for phase in ("bc", "dpo", "control") for number in (1, 2)
     ]
     assert all(one["agreement"] is not None for one in told["rounds"])
+    assert all(one["val_success"] is not None and one["val_agreement"] is not None for one in told["rounds"])
     serving = resolve(store, "dagger")
     assert serving is not None and serving.policy_id == told["policy_id"] and told["promoted"]
     for words in ("4 games nobody learned from", "BC + DPO", "BC, as long", "untrained", "pairs preferred"):

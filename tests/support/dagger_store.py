@@ -63,6 +63,7 @@ class PlaysHere(LauncherResource):
             base=Path(told["base"][0]) if "base" in told else None,
             replay=named_folders(told.get("replay", [])),
             pairs=[Path(file) for file in told.get("pairs", [])],
+            validation=[game for file in told.get("val-games", []) for game in read_text_games(Path(file))],
         )
         return summary.model_dump(mode="json")
 

@@ -34,6 +34,13 @@ def games(count: int = 3) -> tuple[TextGame, ...]:
 
 
 @cache
+def val_games(count: int = 2) -> tuple[TextGame, ...]:
+    """Short games that nobody learns from."""
+    config = HouseholdTextConfig(rooms=1, objects_per_room=2, max_steps=20)
+    return tuple(generate_games("val", count, 5, config))
+
+
+@cache
 def _corpus() -> tuple[str, ...]:
     texts = []
     for game in games():
@@ -73,9 +80,11 @@ def play_both_phases(folder: Path, games_at_once: int = 1) -> None:
     torch.set_num_threads(1)
     collector = RoundPlayer(make_players(PLAYERS, folder / "llm"))
     play = {"games_at_once": games_at_once, "beta": {"kind": "exponential", "start": 0.5}}
+    bc, dpo = (rounds_config(phase, play=play, val_games=2) for phase in ("bc", "dpo"))
+    validation = val_games()
     try:
         start = start_agent(folder / "start")
-        train_rounds(rounds_config("bc", play=play), start, games(), collector, folder / "bc")
-        train_rounds(rounds_config("dpo", play=play), folder / "bc" / "agent", games(), collector, folder / "dpo")
+        train_rounds(bc, start, games(), collector, folder / "bc", validation=validation)
+        train_rounds(dpo, folder / "bc" / "agent", games(), collector, folder / "dpo", validation=validation)
     finally:
         collector.close()

@@ -31,7 +31,16 @@ from hitl_ops.training.checkpoint import list_checkpoints
 from hitl_ops.training.tracking import NullTracker
 from hitl_ops.training.train_log import read_log
 from tests.support.openai_server import Drop, OpenAIServer, Raw, Say, Slow, Status
-from tests.support.text_rounds import MAX_STEPS, PLAYERS, WORLDS, games, rounds_config, start_agent, tiny_agent
+from tests.support.text_rounds import (
+    MAX_STEPS,
+    PLAYERS,
+    WORLDS,
+    games,
+    rounds_config,
+    start_agent,
+    tiny_agent,
+    val_games,
+)
 
 
 class Told(NullTracker):
@@ -47,7 +56,7 @@ class Told(NullTracker):
 def run(folder: Path, phase: str = "bc", players: Players | None = None, **given: Any) -> RoundsSummary:
     """A phase from the start agent, or from the imitation's."""
     agent = start_agent(folder / "start") if phase == "bc" else folder / "bc" / "agent"
-    keywords = {name: given.pop(name) for name in ("others", "tracker", "progress") if name in given}
+    keywords = {name: given.pop(name) for name in ("others", "tracker", "progress", "validation") if name in given}
     collector = RoundPlayer(players or make_players(PLAYERS, folder / "llm"))
     some = given.pop("some", games())
     try:
@@ -128,6 +137,32 @@ def test_what_is_done_is_not_done_again(phases: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in phases.rglob("*") if path.is_file()}
     assert run(phases, "bc") == read_rounds_summary(phases / "bc")
     assert {path: path.stat().st_mtime_ns for path in phases.rglob("*") if path.is_file()} == before
+
+
+def test_validation_games_follow_each_round_and_teach_nothing(phases: Path, tmp_path: Path) -> None:
+    play = {"beta": {"kind": "constant", "start": 1.0}}
+    told, plain = Told(), run(tmp_path / "plain", play=play)
+    summary = run(tmp_path, play=play, val_games=2, validation=val_games(), tracker=told)
+    assert summary.policy_id == plain.policy_id  # to the bit
+    found = [read_result(folder) for folder in list_round_games(tmp_path / "bc" / "val_games")]
+    assert [(one.round, one.game_id, one.agent_step, one.by_expert) for one in found] == [
+        (number, game.game_id, 6 * (number + 1), 0) for number in range(2) for game in val_games()
+    ]
+    # Who plays them is the agent that the round left, not the one that played in it.
+    assert found[0].agent == found[1].agent != found[2].agent == found[3].agent == summary.policy_id
+    for log, own, other in zip(summary.rounds, (found[:2], found[2:]), plain.rounds, strict=True):
+        assert log.val_accuracy == sum(one.success for one in own) / 2
+        assert log.val_agreement == sum(one.agreed for one in own) / sum(one.labelled for one in own)
+        same = {"val_accuracy", "val_agreement", "latency_ms", "expert_latency_ms"}
+        assert log.model_dump(exclude=same) == other.model_dump(exclude=same) and other.val_accuracy is None
+    assert [line["round/val_agreement"] for _, line in told.metrics if "round/val_agreement" in line] == [
+        log.val_agreement for log in summary.rounds
+    ]
+    with pytest.raises(UserError, match="2 validation games, not 3"):
+        run(tmp_path / "few", val_games=3, validation=val_games())
+    with pytest.raises(UserError, match="begun with other games"):
+        (tmp_path / "bc" / "summary.json").unlink()
+        run(tmp_path, play=play, val_games=2, validation=val_games(3)[1:])
 
 
 def test_rounds_can_be_added(tmp_path: Path) -> None:
