@@ -117,12 +117,14 @@ def session_videos(
 
     with mistakes_named():
         sessions = store.iteration(PROGRAM, context.partition_key).sessions
+        chosen = preset.resolve()
         summary = record_session_videos(
             read_play_manifest(sessions),
             sessions,
             [play.play_id for play in read_annotation_queue(sessions)],
-            preset.resolve().videos,
+            chosen.videos,
             progress.of_step(context),
+            chosen.scene,
         )
     folder = sessions / VIDEO_FOLDER
     return dg.MaterializeResult(

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import socket
 import ssl
 import time
@@ -23,7 +22,6 @@ from hitl_ops.contracts.store import Store
 from hitl_ops.labels.label_store import LabelStore
 from hitl_ops.rollouts.episode_sets import episode_file
 from hitl_ops.serving.policy_alias import ALIASES, resolve
-from hitl_ops.worlds.habitat.config import PYTHON_VARIABLE
 from ui_collect.access_log import AccessLog
 from ui_collect.admin_access import AdminAccess, read_or_make_admin_token
 from ui_collect.annotate.desk import AnnotationDesk
@@ -85,9 +83,8 @@ def serve(settings: CollectSettings, store: Store, options: StartOptions) -> int
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    if settings.scene.habitat.python:
-        # Whoever replays a play later knows its log only; all of them are started by this process.
-        os.environ.setdefault(PYTHON_VARIABLE, settings.scene.habitat.python)
+    # Whoever replays a play later knows its log only; all of them are started by this process.
+    settings.scene.habitat.tell_machine()
     pages, episodes = _what_is_played(settings, store, options)
     partner, policy = partner_of(settings.partner)
     context = tls_context(settings)

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hitl_ops.contracts.played_scene import PlayedScene, SceneKind
+
 Role = Literal["human", "ai"]
 EndedBy = Literal[
     "done", "step_limit", "decision_limit", "person", "time", "idle", "skip", "aborted", "budget", "error"
@@ -61,7 +63,14 @@ class EpisodeHeader(BaseModel):
     roles: dict[int, Role]
     policies: dict[int, str] = Field(description="policy id per agent")
     world: str = Field(default="household", description="name of the world acted in")
-    scene: str = Field(default="kinematic", description="what stood below it: kinematic, or habitat")
+    scene: SceneKind = Field(default="kinematic", description="what stood below it")
+    scene_backend: str = Field(default="", description="what answered in that scene's process; empty: not told")
+    scene_dataset: str = Field(default="", description="scene data set, by the path it was given by; empty: our homes")
+
+    @property
+    def played_scene(self) -> PlayedScene:
+        """Which scene it was played in."""
+        return PlayedScene(self.scene, self.scene_id, self.scene_backend, self.scene_dataset)
 
 
 class EpisodeResult(BaseModel):

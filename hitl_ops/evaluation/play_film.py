@@ -16,6 +16,7 @@ from hitl_ops.contracts.progress import Progress, silent
 from hitl_ops.records.session_log import SessionLog
 from hitl_ops.rollouts.live_session import LiveSession
 from hitl_ops.rollouts.session_replay import moments
+from hitl_ops.worlds.habitat.config import SceneConfig
 from hitl_ops.worlds.household.scene import Scene
 from hitl_ops.worlds.household.tools import STEPS_PER_SECOND
 
@@ -73,6 +74,7 @@ def film_play(
     *,
     film: FilmConfig | None = None,
     poster: Path | None = None,
+    scenes: SceneConfig | None = None,
 ) -> int:
     """Film a play: what each agent sees, the plan, the task, the actions, their answers and how far they have come.
 
@@ -82,6 +84,7 @@ def film_play(
         progress: told after every frame.
         film: what the film is like.
         poster: where a picture of the film's middle is to be published as JPEG, before the film is.
+        scenes: how the scene it was played in is opened; else as the environment says.
 
     Returns:
         How many frames the film has.
@@ -93,7 +96,7 @@ def film_play(
     from hitl_ops.worlds.habitat.open_scene import close_scene, open_recorded_scene
 
     with _blamed_on_the_log():
-        scene = open_recorded_scene(log.header.scene, log.header.episode.scene_id)
+        scene = open_recorded_scene(log.header.played_scene, scenes)
     try:
         return _film_play(log, path, progress, film or FilmConfig(), poster, scene)
     finally:

@@ -31,6 +31,7 @@ from hitl_ops.contracts.publish import publish_json, sweep_temporaries
 from hitl_ops.evaluation.play_film import FilmConfig, UnplayableLog, film_play
 from hitl_ops.records.session_log import closed_log_path, read_session_log
 from hitl_ops.samples.collected_plays import CollectedPlay, PlayManifest
+from hitl_ops.worlds.habitat.config import SceneConfig
 
 VIDEO_FOLDER = "videos"
 LIST_FILE = "videos.json"
@@ -98,6 +99,7 @@ def record_session_videos(
     plays: Sequence[str],
     config: SessionVideosConfig | None = None,
     progress: Progress = silent,
+    scenes: SceneConfig | None = None,
 ) -> SessionVideos:
     """Film an iteration's plays into ``sessions/videos``.
 
@@ -110,6 +112,7 @@ def record_session_videos(
         plays: play ids, the most valuable first.
         config: which and how.
         progress: told often; counts finished videos.
+        scenes: how the scenes they were played in are opened; else as the environment says.
 
     Returns:
         The videos, also published as ``videos/videos.json``.
@@ -133,7 +136,7 @@ def record_session_videos(
     _remove_others(folder, known)
     videos = {play_id: video for play_id in chosen if (video := _finished(known[play_id], sessions, config))}
     jobs = [_Job(known[play_id]) for play_id in chosen if play_id not in videos]
-    made, unfilmed = _film_all(deque(jobs), sessions, config, progress, done=len(videos), total=len(chosen))
+    made, unfilmed = _film_all(deque(jobs), (sessions, config, scenes), progress, done=len(videos), total=len(chosen))
     videos.update(made)
     summary = SessionVideos(
         plays_hash=manifest.hash,
@@ -205,6 +208,10 @@ def _remove_others(folder: Path, known: dict[str, CollectedPlay]) -> None:
 # --- filming ------------------------------------------------------------------------------------------------------
 
 
+_Work = tuple[Path, SessionVideosConfig, SceneConfig | None]
+"""The sessions folder, what films are like, and how scenes are opened."""
+
+
 @dataclass
 class _Job:
     play: CollectedPlay
@@ -219,7 +226,7 @@ class _Worker:
 
 
 def _film_all(
-    waiting: deque[_Job], sessions: Path, config: SessionVideosConfig, progress: Progress, *, done: int, total: int
+    waiting: deque[_Job], work: _Work, progress: Progress, *, done: int, total: int
 ) -> tuple[dict[str, PlayVideo], dict[str, str]]:
     """Keep the workers busy until nothing waits.
 
@@ -229,9 +236,9 @@ def _film_all(
     progress(done, total, "videos")
     made: dict[str, PlayVideo] = {}
     unfilmed: dict[str, str] = {}
-    count = min(config.processes or os.cpu_count() or 1, len(waiting))
+    count = min(work[1].processes or os.cpu_count() or 1, len(waiting))
     context = multiprocessing.get_context("spawn")
-    workers = [_start(context, sessions, config) for _ in range(count)]
+    workers = [_start(context, work) for _ in range(count)]
     frames = 0
     try:
         for worker in workers:
@@ -257,7 +264,7 @@ def _film_all(
                     else:
                         unfilmed[job.play.play_id] = told
                     if not worker.process.is_alive():
-                        workers[workers.index(worker)] = worker = _start(context, sessions, config)
+                        workers[workers.index(worker)] = worker = _start(context, work)
                 elif kind == "unplayable":
                     unfilmed[job.play.play_id] = told
                 else:
@@ -275,9 +282,13 @@ def _film_all(
     return made, unfilmed
 
 
-def _start(context: Any, sessions: Path, config: SessionVideosConfig) -> _Worker:
+def _start(context: Any, work: _Work) -> _Worker:
+    sessions, config, scenes = work
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, str(sessions), config.model_dump(mode="json")), daemon=True)
+    told = None if scenes is None else scenes.model_dump(mode="json")
+    process = context.Process(
+        target=_work, args=(theirs, str(sessions), config.model_dump(mode="json"), told), daemon=True
+    )
     process.start()
     theirs.close()
     return _Worker(process, ours)
@@ -300,10 +311,13 @@ def _receive(worker: _Worker) -> tuple[str, Any]:
         return "crash", f"the filming process ended with exit code {worker.process.exitcode}"
 
 
-def _work(pipe: Connection, sessions_text: str, config_data: dict[str, Any]) -> None:
+def _work(
+    pipe: Connection, sessions_text: str, config_data: dict[str, Any], scenes_data: dict[str, Any] | None
+) -> None:
     """A worker: films what it is handed until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's to handle; it closes the pipe.
     sessions, config = Path(sessions_text), SessionVideosConfig.model_validate(config_data)
+    scenes = None if scenes_data is None else SceneConfig.model_validate(scenes_data)
 
     def frame(done: int, total: int, note: str = "") -> None:
         pipe.send(("frame", None))
@@ -312,7 +326,7 @@ def _work(pipe: Connection, sessions_text: str, config_data: dict[str, Any]) -> 
         try:
             play = CollectedPlay.model_validate(pipe.recv())
             try:
-                answer: tuple[str, Any] = ("done", _film_one(play, sessions, config, frame).model_dump(mode="json"))
+                answer: tuple[str, Any] = ("done", _film_one(play, (sessions, config, scenes), frame))
             except UnplayableLog as error:
                 answer = ("unplayable", str(error))
             except UserError as error:
@@ -326,13 +340,17 @@ def _work(pipe: Connection, sessions_text: str, config_data: dict[str, Any]) -> 
             return  # The parent is gone; half a film goes with it, and whole ones are kept.
 
 
-def _film_one(play: CollectedPlay, sessions: Path, config: SessionVideosConfig, progress: Progress) -> PlayVideo:
+def _film_one(play: CollectedPlay, work: _Work, progress: Progress) -> dict[str, Any]:
     """Film a play; what is said about the video is published last, and makes it count.
+
+    Returns:
+        The video, as JSON has it.
 
     Raises:
         UnplayableLog: the log is missing, damaged, another than the manifest's, or of other homes.
         UserError: nothing can draw on this machine, or the disk is full.
     """
+    sessions, config, scenes = work
     file = closed_log_path(sessions / play.session_id, play.play_id)
     try:
         log = read_session_log(file)
@@ -342,7 +360,7 @@ def _film_one(play: CollectedPlay, sessions: Path, config: SessionVideosConfig, 
     if digest != _log_hash(play):
         raise UnplayableLog(f"session log '{file}' has changed since it was listed", "make session_logs again")
     video, poster, about = _files(play.play_id)
-    frames = film_play(log, sessions / video, progress, film=config.film, poster=sessions / poster)
+    frames = film_play(log, sessions / video, progress, film=config.film, poster=sessions / poster, scenes=scenes)
     row = PlayVideo(
         play_id=play.play_id,
         session_id=play.session_id,
@@ -355,4 +373,4 @@ def _film_one(play: CollectedPlay, sessions: Path, config: SessionVideosConfig, 
         files={name: _sha256(sessions / name) for name in (video, poster)},
     )
     publish_json(sessions / about, row)
-    return row
+    return row.model_dump(mode="json")

@@ -77,7 +77,7 @@ def film(
     """
     from hitl_ops.worlds.habitat.open_scene import recorded_scene
 
-    with recorded_scene(trace.header.scene, episode.scene_id, scenes) as scene:
+    with recorded_scene(trace.header.played_scene, scenes) as scene:
         _film(episode, trace, path, how, scene)
     return path
 

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hitl_ops.contracts.decision import Role
 from hitl_ops.contracts.episode import Episode
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.played_scene import PlayedScene, SceneKind
 from hitl_ops.contracts.publish import TEMPORARY_MARK, disk_errors_named, publish_bytes
 from hitl_ops.records.log_flusher import LogFlusher, process_flusher
 from hitl_ops.records.session_events import SESSION_EVENT, URGENT_KINDS, FinishEvent, SessionEvent
@@ -55,7 +56,13 @@ class SessionLogHeader(BaseModel):
     program: str = Field(default="planner", max_length=64, description="the loop the play is collected for")
     iteration: int = Field(default=0, ge=0, description="the turn of that loop")
     tutorial: bool = Field(default=False, description="played to learn the keys; never training data")
-    scene: Literal["kinematic", "habitat"] = Field(default="kinematic", description="what the home was played in")
+    scene: SceneKind = Field(default="kinematic", description="what the home was played in")
+    scene_backend: str = Field(
+        default="", max_length=200, description="what answered in that scene's process; empty: not told"
+    )
+    scene_dataset: str = Field(
+        default="", max_length=4096, description="scene data set, by the path it was given by; empty: our homes"
+    )
     generator: str = Field(default="", max_length=64, description="version of the homes and tasks")
     started: float = Field(default=0.0, ge=0, le=1e11, description="seconds since 1970")
 
@@ -63,6 +70,11 @@ class SessionLogHeader(BaseModel):
     def human(self) -> int:
         """The number of the agent the person drives."""
         return next(agent for agent, role in self.roles.items() if role == "human")
+
+    @property
+    def played_scene(self) -> PlayedScene:
+        """Which scene it is played in."""
+        return PlayedScene(self.scene, self.episode.scene_id, self.scene_backend, self.scene_dataset)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from hitl_ops.records.traces import read_trace, trace_path, write_trace
 from hitl_ops.rollouts.planners import PlannerConfig, make_planner, planner_fingerprint, planner_name
 from hitl_ops.rollouts.play import play_episode
 from hitl_ops.worlds.habitat.config import SceneConfig
-from hitl_ops.worlds.habitat.open_scene import KeptScenes
+from hitl_ops.worlds.habitat.open_scene import KeptScenes, scene_to_play
 from hitl_ops.worlds.habitat.partnr_episodes import episode_in_home
 from hitl_ops.worlds.household.kinematic_scene import is_home
 from hitl_ops.worlds.household.scene import SceneLost
@@ -285,6 +285,7 @@ def _play_one(episode: Episode, planner: Planner, config: RolloutConfig, out: Pa
 def _record_crash(episode: Episode, config: RolloutConfig, out: Path) -> None:
     """An episode that crashes every time is a failure with a trace that says so, never a gap."""
     policy = planner_name(config.planner)
+    scene = scene_to_play(config.scene, episode.scene_id)
     header = EpisodeHeader(
         episode_id=episode.episode_id,
         scene_id=episode.scene_id,
@@ -294,7 +295,9 @@ def _record_crash(episode: Episode, config: RolloutConfig, out: Path) -> None:
         seed=episode.seed,
         roles={0: "ai", 1: "ai"},
         policies={0: policy, 1: policy},
-        scene=config.scene.kind,
+        scene=scene.kind,
+        scene_backend=scene.backend,
+        scene_dataset=scene.dataset,
     )
     result = EpisodeResult(
         percent_complete=0.0,

@@ -86,7 +86,7 @@ def close_play(path: str | Path, scenes: SceneConfig | None = None) -> ClosedPla
         if finish is None:
             raise UserError(f"session log '{file}': the play is not over", "finish it first, or go on with it")
         recorder: FrameRecorder | None = None
-        with recorded_scene(log.header.scene, log.header.episode.scene_id, scenes) as scene:
+        with recorded_scene(log.header.played_scene, scenes) as scene:
             for session in moments(log, TICKS_PER_FRAME, scene):
                 if recorder is None:
                     recorder = FrameRecorder(session)

@@ -28,7 +28,7 @@ def session_of(header: SessionLogHeader, scene: Scene | None = None) -> LiveSess
         UserError: the episode's home or one of its assets is missing.
     """
     if scene is None:
-        scene = open_recorded_scene(header.scene, header.episode.scene_id)
+        scene = open_recorded_scene(header.played_scene)
     return LiveSession(
         header.episode,
         human=header.human,
@@ -51,7 +51,7 @@ def restore(log: SessionLog | str | Path, scene: Scene | None = None) -> LiveSes
         UserError: the log is missing or corrupt, or an event in it cannot have happened.
     """
     read = log if isinstance(log, SessionLog) else read_session_log(log)
-    opened = scene or open_recorded_scene(read.header.scene, read.header.episode.scene_id)
+    opened = scene or open_recorded_scene(read.header.played_scene)
     try:
         (session,) = moments(read, scene=opened)
     except BaseException:
@@ -78,7 +78,7 @@ def moments(log: SessionLog, every: int = 0, scene: Scene | None = None) -> Iter
         UserError: an event cannot have happened: the world does not get to its tick, or it comes in the wrong order.
     """
     header = log.header
-    given = nullcontext(scene) if scene is not None else recorded_scene(header.scene, header.episode.scene_id)
+    given = nullcontext(scene) if scene is not None else recorded_scene(header.played_scene)
     with given as opened:
         yield from _moments(log, every, opened)
 

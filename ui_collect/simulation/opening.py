@@ -18,7 +18,7 @@ from hitl_ops.records.session_log import (
 )
 from hitl_ops.rollouts.session_replay import restore, session_of
 from hitl_ops.worlds.habitat.config import SceneConfig
-from hitl_ops.worlds.habitat.open_scene import close_scene, open_recorded_scene, open_scene
+from hitl_ops.worlds.habitat.open_scene import close_scene, open_recorded_scene, open_scene, scene_to_play
 from hitl_ops.worlds.household.catalog import OBJECT_SHAPES
 from hitl_ops.worlds.household.layout import REACH
 from hitl_ops.worlds.household.scene import SceneLost
@@ -81,7 +81,7 @@ def open_play(asked: OpenPlay, store: Store, policy: str, scenes: SceneConfig | 
             log, writer = SessionLogWriter.resume(file)
         scene: Scene | None = None
         try:
-            scene = open_recorded_scene(log.header.scene, log.header.episode.scene_id, scenes)
+            scene = open_recorded_scene(log.header.played_scene, scenes)
             session = restore(log, scene)
         except BaseException:
             if writer is not None:
@@ -94,6 +94,7 @@ def open_play(asked: OpenPlay, store: Store, policy: str, scenes: SceneConfig | 
             episode = Episode.model_validate(asked.episode)
         except ValueError as error:
             raise UserError("the episode cannot be read", str(error).splitlines()[0]) from None
+        played = scene_to_play(scenes, episode.scene_id)
         header = SessionLogHeader(
             session_id=asked.session_id,
             play_id=asked.play_id,
@@ -110,7 +111,9 @@ def open_play(asked: OpenPlay, store: Store, policy: str, scenes: SceneConfig | 
             tutorial=asked.tutorial,
             generator=_version(),
             started=time.time(),
-            scene=scenes.kind,
+            scene=played.kind,
+            scene_backend=played.backend,
+            scene_dataset=played.dataset,
         )
         scene = open_scene(scenes, episode.scene_id)
         try:

@@ -8,11 +8,17 @@ from typing import Literal
 
 from pydantic import Field
 
-from hitl_ops.contracts.config import StrictConfig
+from hitl_ops.contracts.config import StrictConfig, parse_config
 from hitl_ops.contracts.errors import UserError
 
 PYTHON_VARIABLE = "FLYWHEEL_HABITAT_PYTHON"
 """Environment variable that names habitat-sim's interpreter where ``habitat.python`` does not."""
+MACHINE_VARIABLES = {
+    "gpu": "FLYWHEEL_HABITAT_GPU",
+    "backend": "FLYWHEEL_HABITAT_BACKEND",
+    "scene_dataset": "FLYWHEEL_HABITAT_SCENE_DATASET",
+}
+"""Setting → environment variable that says it for replays, which know a record and no configuration."""
 
 
 class HabitatConfig(StrictConfig):
@@ -36,6 +42,23 @@ class HabitatConfig(StrictConfig):
         default=15.0, gt=0, description="seconds between signs of life while nothing is asked; it ends after six missed"
     )
     scenes_kept: int = Field(default=4, ge=1, le=64, description="scenes that a process playing episodes keeps open")
+
+    @classmethod
+    def of_machine(cls) -> HabitatConfig:
+        """As this machine's environment says; the default where it says nothing.
+
+        Raises:
+            UserError: a variable says what cannot be.
+        """
+        told = {name: os.environ[variable] for name, variable in MACHINE_VARIABLES.items() if os.environ.get(variable)}
+        return parse_config(cls, told, source="environment variables FLYWHEEL_HABITAT_…")
+
+    def tell_machine(self) -> None:
+        """Say it to this process's environment and to all it starts, for replays; what is said there already stays."""
+        usual = HabitatConfig()
+        for name, variable in {"python": PYTHON_VARIABLE, **MACHINE_VARIABLES}.items():
+            if getattr(self, name) != getattr(usual, name):
+                os.environ.setdefault(variable, str(getattr(self, name)))
 
     @property
     def interpreter(self) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.played_scene import PlayedScene
 from hitl_ops.contracts.store import Store
-from hitl_ops.worlds.habitat.config import HabitatConfig, SceneConfig
+from hitl_ops.worlds.habitat.config import MACHINE_VARIABLES, HabitatConfig, SceneConfig
 from hitl_ops.worlds.household.catalog import OBJECT_SHAPES
 from hitl_ops.worlds.household.kinematic_scene import home_of, is_home, load_scene
 from hitl_ops.worlds.household.scene import Scene
@@ -27,25 +29,67 @@ def open_scene(config: SceneConfig, scene_id: str) -> Scene:
     return load_scene(scene_id) if config.kind == "kinematic" else _open_remote(config.habitat, scene_id)
 
 
-def open_recorded_scene(kind: str, scene_id: str, config: SceneConfig | None = None) -> Scene:
+def scene_to_play(config: SceneConfig, scene_id: str) -> PlayedScene:
+    """The scene that :func:`open_scene` would open, for records."""
+    if config.kind == "kinematic":
+        return PlayedScene("kinematic", scene_id)
+    dataset = "" if is_home(scene_id) else config.habitat.scene_dataset
+    return PlayedScene(config.kind, scene_id, config.habitat.backend, dataset)
+
+
+def open_recorded_scene(played: PlayedScene, config: SceneConfig | None = None) -> Scene:
     """Open a scene that something was played in, to go on with it or to play it again.
 
     Args:
-        kind: as the record names it; whatever the configuration prefers now.
-        scene_id: as the episode names it.
-        config: how processes are started; else as the environment says.
+        played: as the record has it, whatever the configuration prefers now.
+        config: how this machine starts processes, and where it has the record's data set if not where the record
+            says; else as the environment says.
 
     Raises:
-        UserError: see :func:`open_scene`.
+        UserError: see :func:`open_scene`; or this machine has no such data set or backend.
     """
-    usual = config if config is not None else SceneConfig()
-    return open_scene(usual.replace(kind=kind), scene_id)
+    if played.kind == "kinematic":
+        return load_scene(played.scene_id)
+    usual = config.habitat if config is not None else HabitatConfig.of_machine()
+    return _open_remote(_as_recorded(played, usual), played.scene_id)
+
+
+def _as_recorded(played: PlayedScene, usual: HabitatConfig) -> HabitatConfig:
+    """This machine's settings, with all that decides the geometry as the record has it."""
+    changed: dict[str, str] = {}
+    if played.backend and played.backend != usual.backend:
+        from hitl_ops.worlds.habitat.kinematic_backend import KINEMATIC_BACKEND
+
+        # A record may come from anywhere: what it names is imported only where somebody here names it too.
+        if played.backend not in ("habitat", KINEMATIC_BACKEND):
+            raise UserError(
+                f"scene '{played.scene_id}' was played on backend '{played.backend}', which nobody names here",
+                f"if you trust it, name it by scene.habitat.backend or {MACHINE_VARIABLES['backend']}",
+            )
+        # The interpreter that is named is the other backend's.
+        changed = {"backend": played.backend, "python": ""}
+    if played.dataset:
+        changed["scene_dataset"] = _dataset_here(played, usual.scene_dataset)
+    return usual.replace(**changed)
+
+
+def _dataset_here(played: PlayedScene, named: str) -> str:
+    """A record's data set on this machine: where it was, or where this machine has the one of the same file name."""
+    same_name = bool(named) and os.path.basename(named) == os.path.basename(played.dataset)
+    for place in (played.dataset, *([named] if same_name else [])):
+        if os.path.isfile(os.path.expanduser(place)):
+            return place
+    raise UserError(
+        f"scene data set '{played.dataset}' is missing, which scene '{played.scene_id}' was played in",
+        "bring it there, or name this machine's own of that file name by scene.habitat.scene_dataset or "
+        + MACHINE_VARIABLES["scene_dataset"],
+    )
 
 
 @contextmanager
-def recorded_scene(kind: str, scene_id: str, config: SceneConfig | None = None) -> Iterator[Scene]:
+def recorded_scene(played: PlayedScene, config: SceneConfig | None = None) -> Iterator[Scene]:
     """:func:`open_recorded_scene`, given back at the end."""
-    scene = open_recorded_scene(kind, scene_id, config)
+    scene = open_recorded_scene(played, config)
     try:
         yield scene
     finally:
@@ -54,7 +98,7 @@ def recorded_scene(kind: str, scene_id: str, config: SceneConfig | None = None) 
 
 def close_scene(scene: Scene) -> None:
     """Give a scene back; those of this process stay for the next episode."""
-    if scene.kind != "kinematic":
+    if scene.played_scene.kind != "kinematic":
         from hitl_ops.worlds.habitat.remote_scene import RemoteScene
 
         if isinstance(scene, RemoteScene):
@@ -67,7 +111,7 @@ def check_scene(scene: Scene) -> None:
     Raises:
         SceneLost: it has.
     """
-    if scene.kind != "kinematic":
+    if scene.played_scene.kind != "kinematic":
         from hitl_ops.worlds.habitat.remote_scene import RemoteScene
 
         if isinstance(scene, RemoteScene):
@@ -121,10 +165,12 @@ def _open_remote(config: HabitatConfig, scene_id: str) -> Scene:
     if not config.scene_dataset:
         raise UserError(
             f"scene asset '{scene_id}' is missing",
-            "it is no generated Flywheel home; set scene.habitat.scene_dataset to its scene data set",
+            "it is no generated Flywheel home; set scene.habitat.scene_dataset to its scene data set; for replays "
+            + MACHINE_VARIABLES["scene_dataset"],
         )
     if config.backend == "habitat":
         from hitl_ops.worlds.habitat.users_scenes import SceneDataSet
 
         SceneDataSet(config.scene_dataset).files_of(scene_id)  # what is missing is told before anything is started
-    return RemoteScene(config, {"kind": "dataset", "scene_id": scene_id, "config": config.scene_dataset})
+    place = os.path.expanduser(config.scene_dataset)
+    return RemoteScene(config, {"kind": "dataset", "scene_id": scene_id, "config": place})

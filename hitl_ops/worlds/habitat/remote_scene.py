@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.played_scene import PlayedScene
 from hitl_ops.worlds.habitat.config import HabitatConfig
 from hitl_ops.worlds.habitat.messages import (
     AnswerT,
@@ -69,6 +70,7 @@ class RemoteScene:
         description: the home, where it is known on this side.
 
     Attributes:
+        played_scene: which scene it is, for records.
         description: the home.
         anchors: what can be looked at.
         hello: who the worker is.
@@ -78,13 +80,13 @@ class RemoteScene:
         SceneLost: somebody killed it meanwhile.
     """
 
-    kind = "habitat"
-
     def __init__(
         self, config: HabitatConfig, asked: dict[str, str], description: SceneDescription | None = None
     ) -> None:
         self._config = config
         self._asked = asked
+        dataset = config.scene_dataset if asked["kind"] == "dataset" else ""
+        self.played_scene = PlayedScene("habitat", asked["scene_id"], config.backend, dataset)
         self._lock = threading.RLock()
         self._worker: WorkerProcess | None = None
         self._lost = "it was never opened"

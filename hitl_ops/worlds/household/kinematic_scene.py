@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.played_scene import PlayedScene
 from hitl_ops.worlds.household.grid import Grid, ShortestWays
 from hitl_ops.worlds.household.layout import floor_grid, generate_home, room_middle
 from hitl_ops.worlds.household.scene import Route
@@ -24,9 +25,8 @@ DOOR_PUSH = 0.7
 class KinematicScene:
     """Geometry of a generated home; implements ``scene.Scene``."""
 
-    kind = "kinematic"
-
     def __init__(self, description: SceneDescription) -> None:
+        self.played_scene = PlayedScene("kinematic", description.scene_id)
         self.description = description
         self._furniture = {piece.name: piece for piece in description.furniture}
         self._rooms = {room.name: room for room in description.rooms}

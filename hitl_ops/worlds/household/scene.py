@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.played_scene import PlayedScene
 from hitl_ops.worlds.household.scene_description import SceneDescription, Vec3
 
 
@@ -36,8 +37,8 @@ class Scene(Protocol):
     A scene in a process of its own raises :class:`SceneLost` from every method once that process has ended.
     """
 
-    kind: str
-    """Which scene it is, as ``SceneConfig.kind`` names it; what is played in one is replayed in the same."""
+    played_scene: PlayedScene
+    """Which scene it is; what is played in one is replayed in the same."""
     description: SceneDescription
     anchors: tuple[str, ...]
     """What can be looked at: every piece of furniture, then ``floor_<room>`` for every room."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gzip
+import json
 import multiprocessing
 import os
 import random
@@ -15,8 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.played_scene import PlayedScene, SceneKind
 from hitl_ops.records import session_log
 from hitl_ops.records.log_flusher import LogFlusher
 from hitl_ops.records.session_events import ActEvent, ControlEvent, FinishEvent, MarkEvent, SessionEvent
@@ -95,6 +99,24 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert list_session_logs(path.parent, closed=False) == [path]
     assert list_session_logs(tmp_path / "nowhere") == []
     assert {play_of(path), play_of(closed)} == {"p1"}
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from(["kinematic", "habitat"]), backend=st.text(max_size=200), dataset=st.text(max_size=4096))
+def test_a_header_tells_the_scene_to_replay_in(tmp_path: Path, kind: SceneKind, backend: str, dataset: str) -> None:
+    told = header(scene=kind, scene_backend=backend, scene_dataset=dataset)
+    path = log_path(tmp_path, "p1")
+    path.write_bytes(sealed(told.model_dump_json()))
+    read = read_session_log(path).header
+    assert read == told and read.played_scene == PlayedScene(kind, told.episode.scene_id, backend, dataset)
+
+
+@pytest.mark.parametrize("kind", ["kinematic", "habitat"])
+def test_a_log_from_before_scenes_were_told_in_full_is_read(tmp_path: Path, kind: SceneKind) -> None:
+    told = header(scene=kind).model_dump(mode="json", exclude={"scene_backend", "scene_dataset"})
+    path = log_path(tmp_path, "p1")
+    path.write_bytes(sealed(json.dumps(told)))
+    assert read_session_log(path).header.played_scene == PlayedScene(kind, told["episode"]["scene_id"])
 
 
 def test_half_a_last_line_is_passed_over_wherever_it_breaks(tmp_path: Path) -> None:

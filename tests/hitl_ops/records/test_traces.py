@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from hitl_ops.contracts.decision import Decision, EpisodeHeader, EpisodeResult
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.played_scene import PlayedScene
 from hitl_ops.records.traces import (
     UnfinishedTrace,
     list_traces,
@@ -41,6 +43,9 @@ HEADER = st.builds(
     roles=st.dictionaries(st.integers(0, 3), st.sampled_from(["human", "ai"]), max_size=2),
     policies=st.dictionaries(st.integers(0, 3), TEXT, max_size=2),
     world=TEXT,
+    scene=st.sampled_from(["kinematic", "habitat"]),
+    scene_backend=TEXT,
+    scene_dataset=TEXT,
 )
 DECISION = st.builds(
     Decision,
@@ -272,3 +277,17 @@ def test_missing_folder(tmp_path: Path) -> None:
 def test_ids_that_cannot_name_a_file(tmp_path: Path, bad: str) -> None:
     with pytest.raises(UserError, match="episode id"):
         trace_path(tmp_path, bad)
+
+
+def test_a_trace_from_before_scenes_were_told_in_full_is_read(tmp_path: Path) -> None:
+    path = trace_path(tmp_path, "e1")
+    write_trace(path, *example())
+    first, *others = lines_of(path)
+    told = json.loads(first)
+    for field in ("scene_backend", "scene_dataset"):
+        assert told.pop(field) == ""
+    path.write_bytes(gzip.compress(b"".join([json.dumps(told).encode() + b"\n", *others])))
+    assert read_trace(path).header.played_scene == PlayedScene("kinematic", "home_1")
+    del told["scene"]
+    path.write_bytes(gzip.compress(b"".join([json.dumps(told).encode() + b"\n", *others])))
+    assert read_trace(path).header == example()[0]

@@ -71,7 +71,7 @@ def test_what_was_played_names_its_scene_and_stays_in_it(tmp_path: Path) -> None
     assert read_trace(path).header.scene == "habitat"
     usual = play_episode(small_episode(), {0: oracle, 1: oracle})
     assert usual.header.scene == "kinematic" and usual.result.state_hash == played.result.state_hash
-    again = open_recorded_scene("kinematic", small_episode().scene_id, BEHIND_THE_SOCKET)
+    again = open_recorded_scene(usual.header.played_scene, BEHIND_THE_SOCKET)
     assert isinstance(again, KinematicScene), "whatever is preferred now"
 
 

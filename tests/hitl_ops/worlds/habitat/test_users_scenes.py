@@ -14,23 +14,16 @@ from hitl_ops.contracts.errors import UserError
 from hitl_ops.experts.oracle import Oracle
 from hitl_ops.rollouts.play import play_episode
 from hitl_ops.worlds.habitat.config import HabitatConfig, SceneConfig
-from hitl_ops.worlds.habitat.glb import Node, Solid, glb_bytes
 from hitl_ops.worlds.habitat.open_scene import KeptScenes, open_scene
 from hitl_ops.worlds.habitat.partnr_episodes import episode_in_home
-from hitl_ops.worlds.habitat.remote_scene import RemoteScene
 from hitl_ops.worlds.habitat.users_scenes import SceneDataSet, check_episode
 from hitl_ops.worlds.household.renderer import Camera
 from hitl_ops.worlds.household.world import HouseholdWorld
 from tests.support.habitat_stand_in import double_scenes
+from tests.support.own_scenes import opened, own_scene, partnr, put
 
 EPISODES = Path(__file__).parents[1] / "household" / "partnr_episodes.json"
 SCENE = "102817140"
-
-
-def put(path: Path, body: dict[str, Any]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(body))
-    return path
 
 
 def put_object(folder: Path, name: str) -> None:
@@ -139,57 +132,6 @@ def test_our_own_exports_are_data_sets(tmp_path: Path) -> None:
 # --- scenes as homes, on the double of habitat-sim ----------------------------------------------------------------
 
 
-def box(size: tuple[float, float, float], center: tuple[float, float, float]) -> Solid:
-    return Solid("box", center, size, (0.5, 0.5, 0.5))
-
-
-def own_scene(folder: Path, regions: bool) -> Path:
-    """Two rooms of 4 m by 4 m with a wide doorway between them, a table, a chest that opens, and a vase on high."""
-    walls = [((8.2, 2.5, 0.1), (4, 1.25, -0.05)), ((8.2, 2.5, 0.1), (4, 1.25, 4.05))]
-    walls += [((0.1, 2.5, 4), (-0.05, 1.25, 2)), ((0.1, 2.5, 4), (8.05, 1.25, 2))]
-    walls += [((0.1, 2.5, 1.4), (4, 1.25, 0.7)), ((0.1, 2.5, 1.4), (4, 1.25, 3.3))]
-    solids = (box((8, 0.1, 4), (4, -0.05, 2)), *(box(size, center) for size, center in walls))
-    assets = {
-        "stages/flat.glb": Node("flat", solids=solids),
-        "objects/table.glb": Node("table", solids=(box((1.2, 0.75, 0.7), (0, 0.375, 0)),)),
-        "objects/vase.glb": Node("vase", solids=(box((0.3, 0.3, 0.3), (0, 0, 0)),)),
-        "urdf/chest.glb": Node("chest", solids=(box((0.8, 0.6, 0.5), (0, 0.3, 0)),)),
-    }
-    for name, node in assets.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(glb_bytes([node]))
-    put(folder / "stages" / "flat.stage_config.json", {"render_asset": "flat.glb", "up": [0, 1, 0]})
-    for name in ("table", "vase"):
-        put(folder / "objects" / f"{name}.object_config.json", {"render_asset": f"{name}.glb"})
-    put(folder / "urdf" / "chest.ao_config.json", {})
-    objects = [
-        {"template_name": "table", "translation": [2.0, 0.0, 2.0]},
-        {"template_name": "vase", "translation": [1.0, 2.0, 1.0]},
-    ]
-    instance = {
-        "stage_instance": {"template_name": "stages/flat"},
-        "object_instances": objects,
-        "articulated_object_instances": [{"template_name": "chest", "translation": [6.0, 0.0, 3.6]}],
-    }
-    put(folder / "scenes" / "flat.scene_instance.json", instance)
-    if regions:
-        both = [("bedroom.001", "bedroom", [0, 0, 0], [4, 2.5, 4])]
-        both += [("0_1", "living room/lounge", [4, 0, 0], [8, 2.5, 4])]
-        told = [{"name": n, "label": kind, "min_bounds": low, "max_bounds": high} for n, kind, low, high in both]
-        put(folder / "semantics" / "flat.semantic_config.json", {"region_annotations": told})
-    kinds = {"stages": "stages", "objects": "objects", "articulated_objects": "urdf", "scene_instances": "scenes"}
-    body = {kind: {"paths": {".json": [place]}} for kind, place in kinds.items()}
-    return put(folder / "own.scene_dataset_config.json", body)
-
-
-def opened(tmp_path: Path, regions: bool) -> RemoteScene:
-    config = own_scene(tmp_path / "own", regions)
-    habitat = double_scenes(tmp_path).habitat.replace(scene_dataset=str(config))
-    scene = open_scene(SceneConfig(kind="habitat", habitat=habitat), "flat")
-    assert isinstance(scene, RemoteScene)
-    return scene
-
-
 def test_a_users_scene_becomes_a_home(tmp_path: Path) -> None:
     scene = opened(tmp_path, regions=True)
     home = scene.description
@@ -228,29 +170,6 @@ def test_a_scene_with_something_missing_starts_nothing(tmp_path: Path) -> None:
     habitat = HabitatConfig(python="/nowhere/python", scene_dataset=str(config))
     with pytest.raises(UserError, match=r"objects/table\.glb' is missing"):
         open_scene(SceneConfig(kind="habitat", habitat=habitat), "flat")
-
-
-def partnr(**changed: Any) -> Episode:
-    """One that fits the scene: a cup on the table has to come into the chest's room and be clean."""
-    body = {
-        "episode_id": "7",
-        "scene_id": "flat",
-        "instruction": "Bring a clean cup to the living room.",
-        "rigid_objs": [
-            ["Cup_7.object_config.json", [[1, 0, 0, 1.6], [0, 1, 0, 0.8], [0, 0, 1, 2.0], [0, 0, 0, 1]]],
-            ["Cup_7.object_config.json", [[1, 0, 0, 2.4], [0, 1, 0, 0.8], [0, 0, 1, 2.0], [0, 0, 0, 1]]],
-        ],
-        "name_to_receptacle": {"Cup_7_:0000": "table_:0000|receptacle_mesh", "Cup_7_:0001": "table_:0000|x"},
-        "evaluation_propositions": [
-            {
-                "function_name": "is_on_top",
-                "args": {"object_handles": ["Cup_7_:0001"], "receptacle_handles": ["chest_:0000"], "number": 1},
-            },
-            {"function_name": "is_in_room", "args": {"object_handles": ["Cup_7_:0000"], "room_ids": ["bedroom.001"]}},
-        ],
-        "object_states": {"is_clean": {"Cup_7_:0000": False}},
-    }
-    return Episode.model_validate({**body, **changed})
 
 
 def test_an_episode_of_partnrs_is_played_in_its_scene(tmp_path: Path) -> None:
