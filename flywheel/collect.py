@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -41,6 +42,9 @@ def collect(
     policy_poll: Annotated[float | None, typer.Option(help="Seconds between looks at the policy's alias.")] = None,
     iteration: Annotated[
         int | None, typer.Option(help="Iteration to collect for; by default the newest that is open, at any time.")
+    ] = None,
+    episodes: Annotated[
+        Path | None, typer.Option(help="Episode file people play instead, ours or PARTNR's (json.gz).")
     ] = None,
     episodes_split: Annotated[Episodes | None, typer.Option(help="Episodes people play. [default: train]")] = None,
     target: Annotated[
@@ -94,6 +98,7 @@ def collect(
             "partner": partner,
             "policy_poll_s": policy_poll,
             "iteration": iteration,
+            "episodes": str(episodes) if episodes else None,
             "episodes_split": episodes_split.value if episodes_split else None,
             "target": target,
             "certificate": str(certificate) if certificate else None,

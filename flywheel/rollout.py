@@ -11,7 +11,6 @@ import typer
 from flywheel.configuration import ConfigOption, PresetOption, SetOption
 
 if TYPE_CHECKING:
-    from hitl_ops.contracts.episode import Episode
     from hitl_ops.rollouts.run import RolloutSummary
 
 
@@ -68,6 +67,7 @@ def rollout(
     from flywheel.progress_bar import progress_bar
     from hitl_ops.contracts.errors import UserError
     from hitl_ops.contracts.store import Store
+    from hitl_ops.rollouts.episode_sets import episodes_to_play
     from hitl_ops.rollouts.run import RolloutConfig, run_rollouts
 
     if expert is not None and policy is not None:
@@ -97,7 +97,7 @@ def rollout(
             raise UserError("--model is for language models", "add --expert openai or --expert local")
         if wanted.planner.kind == "openai":
             _check_endpoint(wanted.planner.endpoint)
-        tasks = _episodes(episodes, split)
+        tasks = episodes_to_play(episodes, Store.from_environment().episodes, split.value)
         who = policy.name if policy else wanted.planner.kind
         name = f"{who}-{episodes.name.split('.')[0] if episodes else split.value}"
         folder = out or Store.from_environment().root / "planner" / "by-hand" / name
@@ -126,22 +126,6 @@ def _check_endpoint(endpoint: dict[str, object]) -> None:
             f"environment variable {key} is not set",
             "export it, or say that no key is needed: --set 'planner.endpoint.client.api_key_env=\"\"'",
         )
-
-
-def _episodes(file: Path | None, split: Split) -> list[Episode]:
-    from hitl_ops.contracts.episode import read_episodes
-    from hitl_ops.contracts.errors import UserError
-    from hitl_ops.contracts.store import Store
-    from hitl_ops.rollouts.episode_sets import episode_file
-
-    if file is not None:
-        return read_episodes(file)
-    generated = episode_file(Store.from_environment().episodes, split.value)
-    if not generated.exists():
-        raise UserError(
-            f"there are no '{split.value}' episodes in '{generated.parent}'", "run `flywheel episodes` first"
-        )
-    return read_episodes(generated)
 
 
 def _throw_away(folder: Path) -> None:

@@ -16,12 +16,13 @@ from typing import Any
 
 import uvloop
 
-from hitl_ops.contracts.episode import Episode, read_episodes
+from hitl_ops.contracts.episode import Episode
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.store import Store
 from hitl_ops.labels.label_store import LabelStore
-from hitl_ops.rollouts.episode_sets import episode_file
+from hitl_ops.rollouts.episode_sets import episodes_to_play
 from hitl_ops.serving.policy_alias import ALIASES, resolve
+from hitl_ops.worlds.habitat.partnr_episodes import check_episodes
 from ui_collect.access_log import AccessLog
 from ui_collect.admin_access import AdminAccess, read_or_make_admin_token
 from ui_collect.annotate.desk import AnnotationDesk
@@ -83,11 +84,11 @@ def serve(settings: CollectSettings, store: Store, options: StartOptions) -> int
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    # Whoever replays a play later knows its log only; all of them are started by this process.
-    settings.scene.habitat.tell_machine()
     pages, episodes = _what_is_played(settings, store, options)
     partner, policy = partner_of(settings.partner)
     context = tls_context(settings)
+    # Whoever replays a play later knows its log only; all of them are started by this process.
+    settings.scene.habitat.tell_machine()
     with only_server(store), contextlib.closing(listening(settings)) as listener:
         labels = LabelStore.open(settings.labels_url or store.labels_url)
         token_hash, token = read_or_make_admin_token(store.collection / "admin.json", renew=options.new_admin_token)
@@ -213,7 +214,7 @@ def _what_is_played(
     while True:
         try:
             pages = None if options.without_page else PageFiles()
-            return pages, _episodes(store, settings.episodes_split)
+            return pages, _episodes(settings, store)
         except UserError as error:
             if not options.wait:
                 raise
@@ -223,13 +224,10 @@ def _what_is_played(
             time.sleep(_LOOK_AGAIN_S)
 
 
-def _episodes(store: Store, split: str) -> list[Episode]:
-    file = episode_file(store.episodes, split)
-    if not file.exists():
-        raise UserError(f"there are no '{split}' episodes in '{file.parent}'", "run `flywheel episodes` first")
-    episodes = read_episodes(file)
-    if not episodes:
-        raise UserError(f"episode file '{file}' is empty", "run `flywheel episodes` with a number for this split")
+def _episodes(settings: CollectSettings, store: Store) -> list[Episode]:
+    """What people play, all that it needs known to be there."""
+    episodes = episodes_to_play(settings.episodes, store.episodes, settings.episodes_split)
+    check_episodes(episodes, settings.scene)
     return episodes
 
 

@@ -24,6 +24,7 @@ class CollectSettings(WebSettings):
     decision_limit: int = Field(default=50, ge=1, le=10_000, description="decisions the partner has in one episode")
     scene: SceneConfig = Field(default=SceneConfig(), description="what the homes are played in")
 
+    episodes: str = Field(default="", description="episode file people play instead, ours or PARTNR's (json.gz)")
     episodes_split: str = Field(default="train", pattern="^(train|val|test)$", description="episodes people play")
     task_order: Literal["shuffled", "file"] = Field(
         default="shuffled",

@@ -63,7 +63,7 @@ def film(
     """Film a trace: what each agent sees, the plan, the task, the actions and how far they have come.
 
     Args:
-        episode: the task the trace is of.
+        episode: the task the trace is of, as its file has it.
         trace: what was decided.
         path: the mp4 to publish.
         how: what the film is like; by default it takes about as long as others, however long the episode is.
@@ -76,9 +76,10 @@ def film(
         UserError: the trace does not belong to this version's world, or the disk is full.
     """
     from hitl_ops.worlds.habitat.open_scene import recorded_scene
+    from hitl_ops.worlds.habitat.partnr_episodes import episode_to_play
 
     with recorded_scene(trace.header.played_scene, scenes) as scene:
-        _film(episode, trace, path, how, scene)
+        _film(episode_to_play(episode, scene.description), trace, path, how, scene)
     return path
 
 

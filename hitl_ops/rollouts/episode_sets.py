@@ -75,6 +75,32 @@ def episode_file(folder: Path, split: str) -> Path:
     return folder / f"{split}.json.gz"
 
 
+def episodes_to_play(file: str | Path | None, folder: Path, split: str) -> list[Episode]:
+    """The episodes somebody is to play.
+
+    Args:
+        file: an episode file, ours or PARTNR's; none: generated ones.
+        folder: where generated ones lie.
+        split: which of them.
+
+    Raises:
+        UserError: the file is missing, corrupt or empty.
+    """
+    if file:
+        given = Path(file).expanduser()
+        episodes = read_episodes(given)
+        if not episodes:
+            raise UserError(f"episode file '{given}' is empty", "name one with episodes in it")
+        return episodes
+    generated = episode_file(folder, split)
+    if not generated.exists():
+        raise UserError(f"there are no '{split}' episodes in '{folder}'", "run `flywheel episodes` first")
+    episodes = read_episodes(generated)
+    if not episodes:
+        raise UserError(f"episode file '{generated}' is empty", "run `flywheel episodes` with a number for this split")
+    return episodes
+
+
 def generate_episode_sets(config: EpisodeSetConfig, folder: Path, progress: Progress = silent) -> EpisodeSetSummary:
     """Generate every split that is not there yet in the wanted size.
 

@@ -33,8 +33,7 @@ from hitl_ops.rollouts.planners import PlannerConfig, make_planner, planner_fing
 from hitl_ops.rollouts.play import play_episode
 from hitl_ops.worlds.habitat.config import SceneConfig
 from hitl_ops.worlds.habitat.open_scene import KeptScenes, scene_to_play
-from hitl_ops.worlds.habitat.partnr_episodes import episode_in_home
-from hitl_ops.worlds.household.kinematic_scene import is_home
+from hitl_ops.worlds.habitat.partnr_episodes import check_episodes, episode_to_play
 from hitl_ops.worlds.household.scene import SceneLost
 
 CRASH_TRIES = 2
@@ -107,7 +106,8 @@ def run_rollouts(
         progress: told after every episode.
 
     Raises:
-        UserError: the folder holds another configuration's rollout, a planner cannot be made, the disk is full.
+        UserError: the folder holds another configuration's rollout, a planner cannot be made, something that an
+            episode needs is missing, the disk is full.
     """
     started = time.perf_counter()
     originals = episodes[: config.max_episodes] if config.max_episodes else episodes
@@ -116,6 +116,7 @@ def run_rollouts(
         raise UserError("there are no episodes to play", "check the episode file and max_episodes")
     if len({episode.episode_id for episode in chosen}) != len(chosen):
         raise UserError("two episodes have the same id", "give every episode an id of its own")
+    check_episodes(originals, config.scene)
     traces = out / "traces"
     sweep_temporaries(out)
     _claim(out, config)
@@ -268,7 +269,7 @@ def _play_on(pipe: Connection, config: RolloutConfig, out: Path, threads: int, s
 def _play_one(episode: Episode, planner: Planner, config: RolloutConfig, out: Path, scenes: KeptScenes) -> str:
     scene = scenes.scene(episode.scene_id)
     played = play_episode(
-        episode if is_home(episode.scene_id) else episode_in_home(episode, scene.description),
+        episode_to_play(episode, scene.description),
         {0: planner, 1: planner},
         style=config.prompt_style,
         decision_limit=config.decision_limit,

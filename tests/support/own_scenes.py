@@ -36,13 +36,14 @@ def own_scene(folder: Path, regions: bool) -> Path:
         "stages/flat.glb": Node("flat", solids=solids),
         "objects/table.glb": Node("table", solids=(box((1.2, 0.75, 0.7), (0, 0.375, 0)),)),
         "objects/vase.glb": Node("vase", solids=(box((0.3, 0.3, 0.3), (0, 0, 0)),)),
+        "objects/Cup_7.glb": Node("Cup_7", solids=(box((0.08, 0.1, 0.08), (0, 0.05, 0)),)),
         "urdf/chest.glb": Node("chest", solids=(box((0.8, 0.6, 0.5), (0, 0.3, 0)),)),
     }
     for name, node in assets.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(glb_bytes([node]))
     put(folder / "stages" / "flat.stage_config.json", {"render_asset": "flat.glb", "up": [0, 1, 0]})
-    for name in ("table", "vase"):
+    for name in ("table", "vase", "Cup_7"):
         put(folder / "objects" / f"{name}.object_config.json", {"render_asset": f"{name}.glb"})
     put(folder / "urdf" / "chest.ao_config.json", {})
     objects = [

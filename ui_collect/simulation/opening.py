@@ -18,7 +18,8 @@ from hitl_ops.records.session_log import (
 )
 from hitl_ops.rollouts.session_replay import restore, session_of
 from hitl_ops.worlds.habitat.config import SceneConfig
-from hitl_ops.worlds.habitat.open_scene import close_scene, open_recorded_scene, open_scene, scene_to_play
+from hitl_ops.worlds.habitat.open_scene import close_scene, open_recorded_scene, open_scene
+from hitl_ops.worlds.habitat.partnr_episodes import episode_to_play
 from hitl_ops.worlds.household.catalog import OBJECT_SHAPES
 from hitl_ops.worlds.household.layout import REACH
 from hitl_ops.worlds.household.scene import SceneLost
@@ -94,29 +95,9 @@ def open_play(asked: OpenPlay, store: Store, policy: str, scenes: SceneConfig | 
             episode = Episode.model_validate(asked.episode)
         except ValueError as error:
             raise UserError("the episode cannot be read", str(error).splitlines()[0]) from None
-        played = scene_to_play(scenes, episode.scene_id)
-        header = SessionLogHeader(
-            session_id=asked.session_id,
-            play_id=asked.play_id,
-            episode=episode,
-            index=asked.index,
-            attempt=asked.attempt,
-            roles={asked.human: "human", 1 - asked.human: "ai"},
-            participant=asked.participant,
-            partner_policy=policy,
-            style=asked.style,
-            decision_limit=asked.decision_limit,
-            program=asked.program,
-            iteration=paths.iteration,
-            tutorial=asked.tutorial,
-            generator=_version(),
-            started=time.time(),
-            scene=played.kind,
-            scene_backend=played.backend,
-            scene_dataset=played.dataset,
-        )
         scene = open_scene(scenes, episode.scene_id)
         try:
+            header = _header(asked, episode_to_play(episode, scene.description), scene, policy, paths.iteration)
             session = session_of(header, scene)
             writer = SessionLogWriter.create(file, header)
         except BaseException:
@@ -141,6 +122,31 @@ def open_play_in_the_end(
             # What has been written meanwhile is gone on with.
             asked = asked.model_copy(update={"resume": True})
     return open_play(asked, store, policy, scenes)
+
+
+def _header(asked: OpenPlay, episode: Episode, scene: Scene, policy: str, iteration: int) -> SessionLogHeader:
+    """First line of a new play's log."""
+    played = scene.played_scene
+    return SessionLogHeader(
+        session_id=asked.session_id,
+        play_id=asked.play_id,
+        episode=episode,
+        index=asked.index,
+        attempt=asked.attempt,
+        roles={asked.human: "human", 1 - asked.human: "ai"},
+        participant=asked.participant,
+        partner_policy=policy,
+        style=asked.style,
+        decision_limit=asked.decision_limit,
+        program=asked.program,
+        iteration=iteration,
+        tutorial=asked.tutorial,
+        generator=_version(),
+        started=time.time(),
+        scene=played.kind,
+        scene_backend=played.backend,
+        scene_dataset=played.dataset,
+    )
 
 
 def what_a_page_draws(session: LiveSession, *, resumed: bool = False) -> Opened:

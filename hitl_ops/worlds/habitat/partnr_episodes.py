@@ -9,17 +9,59 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from hitl_ops.contracts.episode import Episode, Proposition
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.worlds.habitat.config import SceneConfig
+from hitl_ops.worlds.habitat.users_scenes import SceneDataSet, check_episode
 from hitl_ops.worlds.habitat.worker import scene_name
 from hitl_ops.worlds.household.catalog import OBJECTS
+from hitl_ops.worlds.household.kinematic_scene import is_home
 from hitl_ops.worlds.household.scene_description import SceneDescription, Vec3
 
 _OBJECT_CONFIG = ".object_config.json"
 _ROOM_ARGUMENTS = {"room_ids"}
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+
+
+def check_episodes(episodes: Iterable[Episode], scenes: SceneConfig) -> None:
+    """Find out before anything is started whether episodes can be played at all where they are to be played.
+
+    Args:
+        episodes: ours, of which nothing is asked, or PARTNR's.
+        scenes: what they are to be played in.
+
+    Raises:
+        UserError: an episode needs a scene data set and none is named; something it needs is missing, with its path;
+            or one of its objects is of no kind that the household knows.
+    """
+    data: SceneDataSet | None = None
+    for episode in episodes:
+        if is_home(episode.scene_id):
+            continue
+        where = f"episode '{episode.episode_id}'"
+        if scenes.kind == "kinematic" or not scenes.habitat.scene_dataset:
+            raise UserError(
+                f"{where}: scene asset '{episode.scene_id}' is missing",
+                "it is no generated Flywheel home; set scene.kind=habitat, and scene.habitat.scene_dataset to its "
+                "scene data set",
+            )
+        for handle in _object_handles(episode, where):
+            _known_kind(handle, where)
+        if scenes.habitat.backend == "habitat":
+            data = data or SceneDataSet(scenes.habitat.scene_dataset)
+            check_episode(episode, data)
+
+
+def episode_to_play(episode: Episode, home: SceneDescription) -> Episode:
+    """An episode as our worlds play it: ours as it is, PARTNR's by :func:`episode_in_home`.
+
+    Raises:
+        UserError: see there.
+    """
+    return episode if is_home(episode.scene_id) else episode_in_home(episode, home)
 
 
 def episode_in_home(episode: Episode, home: SceneDescription) -> Episode:
@@ -42,11 +84,7 @@ def episode_in_home(episode: Episode, home: SceneDescription) -> Episode:
     handles = _object_handles(episode, where)
     names, numbers = {}, Counter[str]()
     for handle in handles:
-        kind = _kind_of(handle)
-        if kind not in OBJECTS:
-            raise UserError(
-                f"{where}: object '{handle}' is of no kind that the household knows", f"known: {', '.join(OBJECTS)}"
-            )
+        kind = _known_kind(handle, where)
         numbers[kind] += 1
         names[handle] = f"{kind}_{numbers[kind]}"
     taken: set[str] = set()
@@ -88,9 +126,14 @@ def _object_handles(episode: Episode, where: str) -> dict[str, Vec3]:
     return found
 
 
-def _kind_of(handle: str) -> str:
+def _known_kind(handle: str, where: str) -> str:
     """``Cup_7_:0000`` is a cup, ``BasketBall_2_:0001`` a basket_ball."""
-    return "_".join(_WORD.findall(handle)).lower()
+    kind = "_".join(_WORD.findall(handle)).lower()
+    if kind not in OBJECTS:
+        raise UserError(
+            f"{where}: object '{handle}' is of no kind that the household knows", f"known: {', '.join(OBJECTS)}"
+        )
+    return kind
 
 
 def _nearest_slot(home: SceneDescription, receptacle: str, position: Vec3, taken: set[str], what: str) -> str:

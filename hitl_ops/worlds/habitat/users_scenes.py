@@ -62,6 +62,8 @@ class SceneDataSet:
             raise UserError(f"'{self.path}' is no scene data set", f"name a file *{_CONFIG}")
         self._body = read_config(self.path, "scene data set")
         self._known: dict[str, dict[str, Path]] = {}
+        self._whole: dict[str, SceneFiles] = {}
+        self._assets_there: set[Path] = set()
 
     def scenes(self) -> tuple[str, ...]:
         """Names of its scenes: its scene instances, or its stages where it has none."""
@@ -74,6 +76,11 @@ class SceneDataSet:
         Raises:
             UserError: the scene, or something it names, is missing; with its path.
         """
+        if scene_id not in self._whole:
+            self._whole[scene_id] = self._files_of(scene_id)
+        return self._whole[scene_id]
+
+    def _files_of(self, scene_id: str) -> SceneFiles:
         instance = self._configs("scene_instances").get(scene_id)
         if instance is None:
             stage = self._configs("stages").get(scene_id)
@@ -162,6 +169,8 @@ class SceneDataSet:
         return next((place for place in above if place.is_dir()), path)
 
     def _check_assets(self, config: Path) -> None:
+        if config in self._assets_there:
+            return
         body = read_config(config, "configuration")
         for name in _ASSETS:
             asset = body.get(name)
@@ -171,14 +180,15 @@ class SceneDataSet:
             # habitat-sim makes some shapes itself: handles like cubeSolid, which are no files.
             if not place.is_file() and "." in Path(asset).name:
                 raise UserError(f"'{place}' is missing, the {name.replace('_', ' ')} of '{config}'", "download it too")
+        self._assets_there.add(config)
 
 
-def check_episode(episode: Episode, config: str | Path) -> SceneFiles:
+def check_episode(episode: Episode, data: SceneDataSet) -> SceneFiles:
     """Whether everything is there that an episode of PARTNR's needs: its data set, its scene, its objects.
 
     Args:
         episode: as PARTNR's files have it.
-        config: the data set's configuration on this machine, whatever the episode calls it.
+        data: the data set on this machine, whatever the episode calls it.
 
     Returns:
         Its scene's files.
@@ -186,7 +196,6 @@ def check_episode(episode: Episode, config: str | Path) -> SceneFiles:
     Raises:
         UserError: the first thing that is missing, with its path.
     """
-    data = SceneDataSet(config)
     files = data.files_of(episode.scene_id)
     more = (episode.model_extra or {}).get("additional_obj_config_paths", [])
     folders = tuple(folder for folder in more if isinstance(folder, str))

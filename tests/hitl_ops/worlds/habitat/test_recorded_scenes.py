@@ -96,9 +96,6 @@ def test_a_play_in_ones_own_scene_is_replayed_from_its_log_alone(
 ) -> None:
     scenes = own_scenes(tmp_path)
     store = Store.at(tmp_path / "store")
-    scene = open_scene(scenes, "flat")
-    placed = episode_in_home(partnr(), scene.description)
-    close_scene(scene)
     asked = OpenPlay.model_validate(
         {
             "play_id": "b" * 16,
@@ -106,7 +103,7 @@ def test_a_play_in_ones_own_scene_is_replayed_from_its_log_alone(
             "program": "planner",
             "iteration": "000",
             "attempt": 1,
-            "episode": placed.model_dump(mode="json"),
+            "episode": partnr().model_dump(mode="json"),
             "participant": "ann",
             "human": 0,
             "partner": "none",
@@ -115,6 +112,7 @@ def test_a_play_in_ones_own_scene_is_replayed_from_its_log_alone(
     opened = open_play(asked, store, "", scenes)
     assert opened.log is not None
     session = opened.session
+    assert set(session.episode.name_to_receptacle) == {"cup_1", "cup_2"}, "PARTNR's, as our worlds play it"
     for _ in range(30):
         session.step()
     finish = session.finish_event("person", wall=1.0)

@@ -11,16 +11,21 @@ import pytest
 
 from hitl_ops.contracts.episode import Episode
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.evaluation.play_film import FilmConfig
+from hitl_ops.evaluation.videos import film
 from hitl_ops.experts.oracle import Oracle
+from hitl_ops.records.traces import read_trace, trace_path
 from hitl_ops.rollouts.play import play_episode
-from hitl_ops.worlds.habitat.config import HabitatConfig, SceneConfig
+from hitl_ops.rollouts.run import RolloutConfig, run_rollouts
+from hitl_ops.worlds.habitat.config import PYTHON_VARIABLE, HabitatConfig, SceneConfig
 from hitl_ops.worlds.habitat.open_scene import KeptScenes, open_scene
-from hitl_ops.worlds.habitat.partnr_episodes import episode_in_home
+from hitl_ops.worlds.habitat.partnr_episodes import check_episodes, episode_in_home
 from hitl_ops.worlds.habitat.users_scenes import SceneDataSet, check_episode
 from hitl_ops.worlds.household.renderer import Camera
 from hitl_ops.worlds.household.world import HouseholdWorld
 from tests.support.habitat_stand_in import double_scenes
 from tests.support.own_scenes import opened, own_scene, partnr, put
+from tests.support.plays import small_episode
 
 EPISODES = Path(__file__).parents[1] / "household" / "partnr_episodes.json"
 SCENE = "102817140"
@@ -64,7 +69,7 @@ def episode() -> Episode:
 
 def test_a_whole_data_set_has_all_an_episode_needs(config: Path) -> None:
     assert SceneDataSet(config).scenes() == (SCENE,)
-    files = check_episode(episode(), config)
+    files = check_episode(episode(), SceneDataSet(config))
     assert files.stage.name == f"{SCENE}.stage_config.json" and files.instance is not None
     assert set(files.objects) == {"table_c3", "counter_9a"} and set(files.articulated) == {"desk_41"}
 
@@ -89,7 +94,7 @@ def test_what_is_missing_is_named_with_its_path(config: Path, lost: str) -> None
     if lost.startswith("scenes"):
         (config.parent / "stages" / f"{SCENE}.stage_config.json").unlink()
     with pytest.raises(UserError) as caught:
-        check_episode(episode(), config)
+        check_episode(episode(), SceneDataSet(config))
     told = str(caught.value)
     name = gone.name.split(".")[0]
     assert name in told and "\n" not in told
@@ -218,3 +223,38 @@ def test_a_rollout_plays_partnrs_episodes_where_their_scene_is(tmp_path: Path) -
         assert played.result.success, [str(one.action) for one in played.decisions]
     finally:
         scenes.close()
+
+
+def test_what_episodes_need_is_looked_for_before_anything_is_started(tmp_path: Path) -> None:
+    config = own_scene(tmp_path / "own", regions=True)
+    chosen = SceneConfig(kind="habitat", habitat=HabitatConfig(python="/nowhere/python", scene_dataset=str(config)))
+    check_episodes([partnr(), small_episode()], chosen)
+    check_episodes([small_episode()], SceneConfig())
+    for scenes in (SceneConfig(), SceneConfig(kind="habitat"), SceneConfig(habitat=chosen.habitat)):
+        with pytest.raises(
+            UserError, match=r"episode '7': scene asset 'flat' is missing.*scene\.habitat\.scene_dataset"
+        ):
+            check_episodes([small_episode(), partnr()], scenes)
+    zither = partnr(rigid_objs=[["Zither_1.object_config.json", [[0] * 4] * 4]], name_to_receptacle={})
+    with pytest.raises(UserError, match="Zither_1"):
+        check_episodes([partnr(), zither], chosen)
+    (tmp_path / "own" / "objects" / "Cup_7.glb").unlink()
+    rollout = RolloutConfig(scene=chosen, processes=1)
+    with pytest.raises(UserError, match=r"episode '7': .*objects/Cup_7\.glb' is missing"):
+        run_rollouts([partnr()], rollout, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.integration
+def test_a_rollout_of_partnrs_episodes_is_filmed_in_their_scene(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = own_scene(tmp_path / "own", regions=True)
+    habitat = double_scenes(tmp_path).habitat.replace(scene_dataset=str(config))
+    scenes = SceneConfig(kind="habitat", habitat=habitat)
+    assert run_rollouts([partnr()], RolloutConfig(scene=scenes, processes=1), tmp_path / "out").success == 1
+    monkeypatch.setenv(PYTHON_VARIABLE, habitat.python)
+    trace = read_trace(trace_path(tmp_path / "out" / "traces", "7"))
+    # The trace alone, with what the machine says: `film` raises where the world ends in another state.
+    small = FilmConfig(frames_per_second=1, speed=100, width=640, height=240)
+    assert film(partnr(), trace, tmp_path / "seven.mp4", small).stat().st_size > 0
