@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.played_scene import PlayedScene
@@ -14,6 +16,8 @@ from hitl_ops.worlds.habitat.config import MACHINE_VARIABLES, HabitatConfig, Sce
 from hitl_ops.worlds.household.catalog import OBJECT_SHAPES
 from hitl_ops.worlds.household.kinematic_scene import home_of, is_home, load_scene
 from hitl_ops.worlds.household.scene import Scene
+
+_log = logging.getLogger(__name__)
 
 
 def open_scene(config: SceneConfig, scene_id: str) -> Scene:
@@ -168,9 +172,16 @@ def _open_remote(config: HabitatConfig, scene_id: str) -> Scene:
             "it is no generated Flywheel home; set scene.habitat.scene_dataset to its scene data set; for replays "
             + MACHINE_VARIABLES["scene_dataset"],
         )
+    annotations: dict[str, Any] = {}
     if config.backend == "habitat":
+        from hitl_ops.worlds.habitat.scene_annotations import read_annotations
         from hitl_ops.worlds.habitat.users_scenes import SceneDataSet
 
-        SceneDataSet(config.scene_dataset).files_of(scene_id)  # what is missing is told before anything is started
+        data = SceneDataSet(config.scene_dataset)
+        found = read_annotations(data, data.files_of(scene_id))  # what is missing is told before anything is started
+        if found.left_out:
+            _log.warning(found.sentence(scene_id))
+        annotations = found.told()
     place = os.path.expanduser(config.scene_dataset)
-    return RemoteScene(config, {"kind": "dataset", "scene_id": scene_id, "config": place})
+    asked = {"kind": "dataset", "scene_id": scene_id, "config": place, "annotations": annotations}
+    return RemoteScene(config, asked)

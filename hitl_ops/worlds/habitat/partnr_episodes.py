@@ -143,12 +143,11 @@ def _nearest_slot(home: SceneDescription, receptacle: str, position: Vec3, taken
     for piece in home.furniture:
         if wanted not in ("", piece.name):
             continue
-        # A thing that opens starts closed; what PARTNR has on its receptacles is in it then only if nothing is on it.
-        relation, slots = ("on", piece.on_slots) if piece.on_slots else ("within", piece.within_slots)
-        for number, slot in enumerate(slots):
-            place, distance = f"{piece.name}|{relation}|{number}", math.dist(slot, position)
-            if place not in taken and distance < away:
-                best, away = place, distance
+        for relation, slots in (("on", piece.on_slots), ("within", piece.within_slots)):
+            for number, slot in enumerate(slots):
+                place, distance = f"{piece.name}|{relation}|{number}", math.dist(slot, position)
+                if place not in taken and distance < away:
+                    best, away = place, distance
     if receptacle.startswith("floor"):
         for room, slots in home.floor_slots.items():
             for number, slot in enumerate(slots):

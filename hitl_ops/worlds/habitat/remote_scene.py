@@ -81,7 +81,7 @@ class RemoteScene:
     """
 
     def __init__(
-        self, config: HabitatConfig, asked: dict[str, str], description: SceneDescription | None = None
+        self, config: HabitatConfig, asked: dict[str, Any], description: SceneDescription | None = None
     ) -> None:
         self._config = config
         self._asked = asked

@@ -211,7 +211,10 @@ class Backend(ABC):
 
         Args:
             scene: ``{"kind": "home", "scene_id", "folder"}``, a home as it was exported into a folder, or
-                ``{"kind": "dataset", "config", "scene_id"}``, a scene of a Habitat scene data set.
+                ``{"kind": "dataset", "config", "scene_id", "annotations"}``, a scene of a Habitat scene data set;
+                annotations are ``{"objects": {template: [receptacle...]}, "articulated": {template: {"receptacles",
+                "opens": {link: [lower, upper]} or None}}, "unused": [text...], "inside": [text...]}``, each receptacle
+                ``{"name", "link", "points"}``, or empty where nobody read them.
 
         Returns:
             ``{"scene_id", "description", "anchors"}``: the SceneDescription as plain data, None where the client has
@@ -471,17 +474,24 @@ class Shot:
 class DatasetScene:
     """Describes a scene of a Habitat data set as a home: rooms, furniture, where one stands and where things go.
 
-    Places are probed, for data sets say little of them: where one stands by the navigation mesh, what things can
-    stand on by rays from above. Heights are told from the floor that most of the mesh belongs to.
+    Where one stands is probed by the navigation mesh; what things can stand on is where the data set's annotations
+    have it, and probed by rays from above where they have nothing. Heights are told from the floor that most of the
+    mesh belongs to.
 
     Args:
         habitat: the module.
         magnum: the module.
         sim: an open simulator whose mesh is there.
+        annotations: see ``Backend.load``.
+
+    Attributes:
+        furnishings: the furniture whose links open, once the scene is described.
     """
 
-    def __init__(self, habitat: Any, magnum: Any, sim: Any) -> None:
+    def __init__(self, habitat: Any, magnum: Any, sim: Any, annotations: dict[str, Any]) -> None:
         self._habitat, self._magnum, self._sim = habitat, magnum, sim
+        self._annotations = annotations
+        self.furnishings: list[Furnishing] = []
         self._paths = sim.pathfinder
         samples = [self._paths.get_random_navigable_point() for _ in range(_FLOOR_SAMPLES)]
         heights = sorted(float(point[1]) for point in samples if math.isfinite(float(point[1])))
@@ -572,7 +582,13 @@ class DatasetScene:
             thing = rigid.get_object_by_handle(handle)
             if thing.motion_type != dynamic:
                 box = self._habitat.geo.get_transformed_bb(thing.root_scene_node.cumulative_bb, thing.transformation)
-                yield self._piece(handle, _corners(box), {thing.object_id}, False, start, room_at)
+                annotated = self._annotations["objects"].get(_template_of(handle), [])
+
+                def pose(_: str, thing: Any = thing) -> Any:
+                    return thing.transformation
+
+                told = self._told(handle, annotated, pose, {thing.object_id}, set())
+                yield self._piece(handle, _corners(box), {thing.object_id}, False, told, start, room_at)
         for handle in articulated.get_object_handles():
             thing = articulated.get_object_by_handle(handle)
             corners = []
@@ -582,7 +598,61 @@ class DatasetScene:
                 corners.append(_corners(box))
             low = tuple(min(corner[0][axis] for corner in corners) for axis in range(3))
             high = tuple(max(corner[1][axis] for corner in corners) for axis in range(3))
-            yield self._piece(handle, (low, high), {thing.object_id, *thing.link_object_ids}, True, start, room_at)
+            ids = {thing.object_id, *thing.link_object_ids}
+            annotated = self._annotations["articulated"].get(_template_of(handle), {"receptacles": [], "opens": None})
+            links = {thing.get_link_name(link): link for link in range(-1, thing.num_links)}
+            opens = annotated["opens"]
+            moving = {links[name]: limits for name, limits in (opens or {}).items() if links.get(name, -1) >= 0}
+
+            def frame(name: str, thing: Any = thing, links: dict[str, int] = links) -> Any:
+                return thing.get_link_scene_node(links.get(name, -1)).absolute_transformation()
+
+            scale = float(getattr(thing, "global_scale", 1.0))
+            inner = {name for name, link in links.items() if link in moving}
+            can_open = opens is None or bool(moving)
+            told = self._told(handle, annotated["receptacles"], frame, ids, inner, can_open, scale)
+            piece = self._piece(handle, (low, high), ids, can_open, told, start, room_at)
+            if piece is not None and moving:
+                self.furnishings.append(Furnishing(piece["name"], thing, moving))
+            yield piece
+
+    def _told(
+        self,
+        handle: str,
+        annotated: list[dict[str, Any]],
+        frame: Callable[[str], Any],
+        ids: set[int],
+        inner: set[str],
+        opens: bool = False,
+        scale: float = 1.0,
+    ) -> tuple[list[tuple[float, float, float]], list[tuple[float, float, float]]] | None:
+        """Places on and within a thing by its annotated receptacles; None where it has none.
+
+        Within is what the annotations say is inside, what moves with a link that opens (``inner``), and, of a thing
+        that opens, what lies under something else of it.
+        """
+        on: list[tuple[float, float, float]] = []
+        within: list[tuple[float, float, float]] = []
+        for receptacle in annotated:
+            name = f"{handle}|{receptacle['name']}"
+            if any(text in name for text in self._annotations["unused"]):
+                continue
+            moved = frame(receptacle["link"])
+            inside = receptacle["link"] in inner or any(text in name for text in self._annotations["inside"])
+            for point in receptacle["points"]:
+                x, y, z = (value * scale for value in point)
+                there = moved.transform_point(self._magnum.Vector3(x, y, z))
+                place = (float(there[0]), float(there[1]), float(there[2]))
+                lower = (place[0], place[1] - self.floor, place[2])
+                if 0.0 <= lower[1] <= 1.8:
+                    (within if inside or (opens and self._is_covered(place, ids)) else on).append(lower)
+        return (on, within) if annotated else None
+
+    def _is_covered(self, place: tuple[float, float, float], ids: set[int]) -> bool:
+        """Whether something of a thing lies above a place of it."""
+        vector = self._magnum.Vector3
+        ray = self._habitat.geo.Ray(vector(place[0], place[1] + 0.05, place[2]), vector(0.0, 1.0, 0.0))
+        return any(hit.object_id in ids for hit in self._sim.cast_ray(ray, 2.5).hits)
 
     def _piece(
         self,
@@ -590,6 +660,7 @@ class DatasetScene:
         box: tuple[Any, Any],
         ids: set[int],
         opens: bool,
+        told: tuple[list[tuple[float, float, float]], list[tuple[float, float, float]]] | None,
         start: tuple[float, float],
         room_at: Callable[[float, float], str],
     ) -> dict[str, Any] | None:
@@ -599,10 +670,9 @@ class DatasetScene:
         if low[1] > self.floor + 0.6 or high[1] < self.floor + 0.2 or min(size[0], size[2]) < 0.2:
             return None
         access = self._access(low, high, start)
-        on = self._surface(low, high, ids)
         middle = ((low[0] + high[0]) / 2, (low[2] + high[2]) / 2)
-        within = []
-        if opens:
+        on, within = told if told is not None else (self._surface(low, high, ids), [])
+        if opens and told is None:
             y = (low[1] + high[1]) / 2 - self.floor
             within = [(low[0] + size[0] * share, y, middle[1]) for share in (0.25, 0.5, 0.75)]
         near = [[slot for slot in slots if _reached(slot, access)] for slots in (on, within)]
@@ -655,6 +725,31 @@ class DatasetScene:
         return places
 
 
+class Furnishing:
+    """Furniture some of whose links open.
+
+    Args:
+        name: as the scene's description has it.
+        thing: the articulated object.
+        moving: number of each link that opens → its joint's limits.
+    """
+
+    def __init__(self, name: str, thing: Any, moving: dict[int, list[float]]) -> None:
+        self.name, self._thing, self._is_open = name, thing, False
+        self._shut = [float(value) for value in thing.joint_positions]
+        self._wide = list(self._shut)
+        for link, (lower, upper) in moving.items():
+            at = int(thing.get_link_joint_pos_offset(link))
+            # Open is whichever end of its way is farther from where the data set has it.
+            self._wide[at] = upper if upper - self._shut[at] >= self._shut[at] - lower else lower
+
+    def open(self, wide: bool) -> None:
+        """Show it open, or shut."""
+        if wide != self._is_open:
+            self._thing.joint_positions = self._wide if wide else self._shut
+            self._is_open = wide
+
+
 _FLOOR_SAMPLES = 400
 _STAND_IN_ID = 2**15  # above what scenes use
 _REACH = 2.0
@@ -664,6 +759,11 @@ def scene_name(handle: str) -> str:
     """What a scene's object or region is called in our worlds: its handle, without what no action can spell."""
     name = _plain(handle)
     return name if "_" in name else f"{name}_1"
+
+
+def _template_of(handle: str) -> str:
+    """``Cup_7_:0000`` is one of ``Cup_7``."""
+    return handle.rsplit("_:", 1)[0].rsplit("/", 1)[-1]
 
 
 def _plain(text: str) -> str:
@@ -721,6 +821,7 @@ class HabitatBackend(Backend):
         self._bodies: list[Any] = []
         self._things: dict[str, tuple[str, Any]] = {}
         self._labels: set[int] = set()
+        self._furnishings: list[Furnishing] = []
 
     def versions(self) -> dict[str, str]:
         """See ``Backend.versions``."""
@@ -746,17 +847,17 @@ class HabitatBackend(Backend):
             )
         if scene["kind"] == "home":
             return self._load_home(scene["folder"], scene["scene_id"])
-        return self._load_dataset(scene["config"], scene["scene_id"])
+        return self._load_dataset(scene["config"], scene["scene_id"], scene["annotations"])
 
-    def _load_dataset(self, config: str, scene_id: str) -> dict[str, Any]:
+    def _load_dataset(self, config: str, scene_id: str, annotations: dict[str, Any]) -> dict[str, Any]:
         """A scene as its data set has it; walls and closed doors of it are what its stage's mesh says."""
         if not os.path.isfile(config):
             raise SceneError(f"scene data set '{config}' is missing", "set scene.habitat.scene_dataset to its path")
         self._open_simulator(scene_id, config)
         self._make_navmesh(include_static=True)
-        found = DatasetScene(self._habitat, self._magnum, self._sim)
+        found = DatasetScene(self._habitat, self._magnum, self._sim, annotations)
         description = found.description(scene_id)
-        self._floor = found.floor
+        self._floor, self._furnishings = found.floor, found.furnishings
         self._plan = FloorPlan(description)
         heights = [piece["size"][1] / 2 for piece in description["furniture"]]
         self._anchor_heights = [*heights, *(_ABOVE_FLOOR for _ in description["rooms"])]
@@ -986,6 +1087,8 @@ class HabitatBackend(Backend):
                 self._put_away(thing)
             else:
                 self._put(thing, tuple(part["position"]), part["yaw"])
+        for furnishing in self._furnishings:
+            furnishing.open(furnishing.name in opened)
         agents = moment["agents"]
         for number, body in enumerate(self._bodies):
             if number < len(agents):
@@ -1224,6 +1327,45 @@ def _pixels(asked: dict[str, Any], name: str) -> int:
     raise _wrong(name, f"a whole number from 1 to {PIXELS}")
 
 
+def _annotations(scene: dict[str, Any]) -> dict[str, Any]:
+    """What the client read of a scene's annotations; empty maps and lists for what it tells nothing of."""
+    told = scene.get("annotations", {})
+    try:
+        return {
+            "objects": {template: _receptacles(one) for template, one in told.get("objects", {}).items()},
+            "articulated": {
+                template: {
+                    "receptacles": _receptacles(one["receptacles"]),
+                    "opens": None
+                    if one["opens"] is None
+                    else {link: _numbers(limits, 2) for link, limits in one["opens"].items()},
+                }
+                for template, one in told.get("articulated", {}).items()
+            },
+            "unused": [_text({"name": one}, "name") for one in told.get("unused", [])],
+            "inside": [_text({"name": one}, "name") for one in told.get("inside", [])],
+        }
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise _wrong("scene.annotations", "what `Backend.load` describes") from None
+
+
+def _receptacles(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": _text(one, "name"),
+            "link": _text(one, "link"),
+            "points": [_numbers(point, 3) for point in one["points"]],
+        }
+        for one in told
+    ]
+
+
+def _numbers(told: list[float], count: int) -> list[float]:
+    if len(told) != count:
+        raise ValueError
+    return [_number({"number": value}, "number") for value in told]
+
+
 def _route(backend: Backend, asked: dict[str, Any]) -> dict[str, Any]:
     named = isinstance(asked.get("target"), str)
     target = _text(asked, "target") if named else _place(asked, "target")
@@ -1355,7 +1497,10 @@ class Session:
         fields = {"home": ("scene_id", "folder"), "dataset": ("scene_id", "config")}.get(_text(scene, "kind"))
         if fields is None:
             raise _wrong("scene.kind", "'home' or 'dataset'")
-        loaded = self._backend.load({"kind": scene["kind"], **{name: _text(scene, name) for name in fields}})
+        wanted = {"kind": scene["kind"], **{name: _text(scene, name) for name in fields}}
+        if scene["kind"] == "dataset":
+            wanted["annotations"] = _annotations(scene)
+        loaded = self._backend.load(wanted)
         self._loaded = True
         return {name: loaded[name] for name in ("scene_id", "description", "anchors")}
 

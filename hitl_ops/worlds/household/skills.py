@@ -88,7 +88,7 @@ def _refuse_pick(state: HomeState, agent: int, name: str) -> str | None:
             f"Failed to pick {name}! The arm is currently grasping {held}. "
             "Make the agent place the grasped object first."
         )
-    if thing.relation == "within" and not state.facts.furniture_open[thing.parent]:
+    if thing.relation == "within" and not state.facts.furniture_open.get(thing.parent, True):
         return failure("Failed to pick! Object is in a closed furniture, you need to open the furniture first.")
     if not state.within_reach(agent, name):
         return failure("Failed to pick! Not close enough to the object.")
@@ -124,7 +124,7 @@ def _refuse_state(state: HomeState, agent: int, tool: str, name: str) -> str | N
         verb = {"Clean": "clean", "Fill": "fill", "PowerOn": "power on", "PowerOff": "power off"}[tool]
         return failure(f"Agent too far from object to {verb}: Distance {state.distance(agent, name):.2f}")
     thing = state.facts.objects.get(name)
-    if thing is not None and thing.relation == "within" and not state.facts.furniture_open[thing.parent]:
+    if thing is not None and thing.relation == "within" and not state.facts.furniture_open.get(thing.parent, True):
         return failure("Object is in a closed furniture, you need to open the furniture first.")
     if tool == "Fill":
         x, _, z = state.position_of(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import math
 import os
 import py_compile
 import secrets
@@ -248,7 +249,21 @@ def test_the_wrong_order_and_the_backends_own_mistakes_are_answered(there: Worke
     assert "no scene" in there.ask(connection, "slide", x=0, z=0, dx=0, dz=0)["error"]["what"]
     assert refused(there.ask(connection, "load"))
     assert refused(there.ask(connection, "load", scene={"kind": "castle"}))
-    assert there.ask(connection, "load", scene={"kind": "dataset", "scene_id": "h", "config": "c"})["ok"]
+    scene = {"kind": "dataset", "scene_id": "h", "config": "c"}
+    for wrong in (
+        7,
+        {"objects": []},
+        {"objects": {"table": [{"name": "a", "link": ""}]}},
+        {"objects": {"table": [{"name": "a", "link": "", "points": [[0.0, 1.0]]}]}},
+        {"objects": {"table": [{"name": "a", "link": "", "points": [[0.0, 1.0, math.nan]]}]}},
+        {"articulated": {"chest": {"receptacles": []}}},
+        {"articulated": {"chest": {"receptacles": [], "opens": {"drawer": [0.0]}}}},
+        {"unused": [7]},
+    ):
+        assert refused(there.ask(connection, "load", scene={**scene, "annotations": wrong})), wrong
+    points = [{"name": "a", "link": "", "points": [[0.0, 1.0, 0.0]]}]
+    told = {"objects": {"table": points}, "articulated": {"chest": {"receptacles": points, "opens": None}}}
+    assert there.ask(connection, "load", scene={**scene, "annotations": {**told, "unused": ["b"]}})["ok"]
     assert "already" in there.ask(connection, "load", scene={"kind": "home"})["error"]["what"]
     assert "cannot do 'dance'" in there.ask(connection, "dance")["error"]["what"]
     answer = there.ask(connection, "room_at", x=13, z=0)

@@ -151,12 +151,43 @@ class ObjectNode:
 
 
 class ManagedArticulatedObject:
-    """An object of several links; the double's have their base alone, and collide as their one link 0."""
+    """An object of several links; the double's have their base alone, and collide as their one link 0.
 
-    __slots__ = ("_base", "handle", "object_id")
+    Link 0 is called "drawer" and slides along z, all of the object with it.
+    """
+
+    __slots__ = ("_base", "_home", "_positions", "handle", "object_id")
 
     def __init__(self, base: ManagedRigidObject) -> None:
         self._base, self.handle, self.object_id = base, base.handle, 100_000 + base.object_id
+        self._home, self._positions = base._place.copy(), [0.0]
+
+    @property
+    def global_scale(self) -> float:
+        """How much larger than its URDF it is."""
+        return 1.0
+
+    @property
+    def joint_positions(self) -> list:
+        """How far each joint is turned or drawn out."""
+        return list(self._positions)
+
+    @joint_positions.setter
+    def joint_positions(self, positions: list) -> None:
+        if not isinstance(positions, list) or len(positions) != 1:
+            raise TypeError("joint_positions takes a list of as many floats as there are")
+        self._positions = list(positions)
+        self._base._place = self._home + np.array((0.0, 0.0, positions[0]))
+
+    def get_link_name(self, link_id: int) -> str:
+        """A link's name; -1: the base's."""
+        return {-1: "body", 0: "drawer"}[link_id]
+
+    def get_link_joint_pos_offset(self, link_id: int) -> int:
+        """Where a link's position stands among all."""
+        if link_id != 0:
+            raise IndexError(link_id)
+        return 0
 
     @property
     def num_links(self) -> int:

@@ -71,9 +71,16 @@ class Range3D:
 
 
 class Matrix4:
-    """A turn and a move; only ever handed on."""
+    """A turn and a move."""
 
     __slots__ = ("_place", "_rows")
 
     def __init__(self, rows: list[list[float]], place: tuple[float, float, float]) -> None:
         self._rows, self._place = rows, place
+
+    def transform_point(self, vector: Vector3) -> Vector3:
+        """A place in the frame, told from outside."""
+        if not isinstance(vector, Vector3):
+            raise TypeError("transform_point takes a Vector3")
+        moved = (sum(row[axis] * vector[axis] for axis in range(3)) for row in self._rows)
+        return Vector3(*(value + self._place[axis] for axis, value in enumerate(moved)))
