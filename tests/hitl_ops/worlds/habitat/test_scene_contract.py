@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,6 +149,20 @@ def test_signs_of_life_keep_an_idle_worker() -> None:
     assert scene.slide(*scene.description.spawns[0], 0.0, 0.0)
     assert scene.pid == kept
     scene.close()
+
+
+def test_where_temporary_folders_have_long_names_the_socket_is_a_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Unix socket's path may have a hundred letters or so, and batch systems like longer ones."""
+    folder = tmp_path / ("temporary" * 12)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    scene = open_scene(BEHIND_THE_SOCKET, HOMES[0])
+    assert isinstance(scene, RemoteScene)
+    assert scene.slide(*scene.description.spawns[0], 0.0, 0.0)
+    scene.close()
+    assert not list(folder.iterdir())
 
 
 def test_a_home_described_by_its_worker_is_played_in_like_any(monkeypatch: pytest.MonkeyPatch) -> None:
