@@ -33,6 +33,7 @@ from flywheel.evaluate import evaluate
 from flywheel.export_home import export_home
 from flywheel.forget import forget
 from flywheel.games import games
+from flywheel.habitat_worker import habitat_worker
 from flywheel.iterate import iterate
 from flywheel.label_advantage import label_advantage
 from flywheel.lineage import lineage
@@ -78,6 +79,7 @@ app.command()(up)
 app.command()(doctor)
 app.command()(episodes)
 app.command("export-home")(export_home)
+app.command()(habitat_worker)
 app.command()(rollout)
 app.command()(samples)
 app.command()(train)

@@ -60,7 +60,7 @@ def test_help_names_every_verb() -> None:
 VERBS = (
     *("demo", "up", "doctor", "episodes", "rollout", "samples", "train", "evaluate", "serve", "collect", "bench"),
     *("label-advantage", "progress", "mark-progress", "train-estimator", "estimate-advantage", "propose-verdicts"),
-    "compare",
+    *("compare", "export-home", "habitat-worker"),
 )
 
 

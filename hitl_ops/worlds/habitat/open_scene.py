@@ -7,6 +7,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hitl_ops.contracts.errors import UserError
@@ -16,6 +17,7 @@ from hitl_ops.worlds.habitat.config import MACHINE_VARIABLES, HabitatConfig, Sce
 from hitl_ops.worlds.household.catalog import OBJECT_SHAPES
 from hitl_ops.worlds.household.kinematic_scene import home_of, is_home, load_scene
 from hitl_ops.worlds.household.scene import Scene
+from hitl_ops.worlds.household.scene_description import SceneDescription
 
 _log = logging.getLogger(__name__)
 
@@ -155,17 +157,28 @@ class KeptScenes:
             close_scene(self._scenes.popitem()[1])
 
 
-def _open_remote(config: HabitatConfig, scene_id: str) -> Scene:
-    from hitl_ops.worlds.habitat.remote_scene import RemoteScene
+def what_to_open(
+    config: HabitatConfig, scene_id: str, homes: Path | None = None
+) -> tuple[dict[str, Any], SceneDescription | None]:
+    """A scene as a worker's ``load`` takes it, and its description where it is a home of ours; starts nothing.
 
+    Args:
+        config: how the worker is started.
+        scene_id: as the episode names it.
+        homes: where our homes are exported to; the store's folder of them if None.
+
+    Raises:
+        UserError: the scene or something that belongs to it is missing, with its path.
+    """
     if is_home(scene_id):
         description = home_of(scene_id)
         folder = ""
         if config.backend == "habitat":
             from hitl_ops.worlds.habitat.home_export import cached_home
 
-            folder = str(cached_home(description, OBJECT_SHAPES, Store.from_environment().root / "homes"))
-        return RemoteScene(config, {"kind": "home", "scene_id": scene_id, "folder": folder}, description)
+            cache = homes if homes is not None else Store.from_environment().root / "homes"
+            folder = str(cached_home(description, OBJECT_SHAPES, cache))
+        return {"kind": "home", "scene_id": scene_id, "folder": folder}, description
     if not config.scene_dataset:
         raise UserError(
             f"scene asset '{scene_id}' is missing",
@@ -183,5 +196,10 @@ def _open_remote(config: HabitatConfig, scene_id: str) -> Scene:
             _log.warning(found.sentence(scene_id))
         annotations = found.told()
     place = os.path.expanduser(config.scene_dataset)
-    asked = {"kind": "dataset", "scene_id": scene_id, "config": place, "annotations": annotations}
-    return RemoteScene(config, asked)
+    return {"kind": "dataset", "scene_id": scene_id, "config": place, "annotations": annotations}, None
+
+
+def _open_remote(config: HabitatConfig, scene_id: str) -> Scene:
+    from hitl_ops.worlds.habitat.remote_scene import RemoteScene
+
+    return RemoteScene(config, *what_to_open(config, scene_id))

@@ -68,6 +68,7 @@ class RemoteScene:
         config: the process.
         asked: what to open, as the worker's ``load`` takes it.
         description: the home, where it is known on this side.
+        worker: a process that was started already; becomes the scene's own. A new one if None.
 
     Attributes:
         played_scene: which scene it is, for records.
@@ -81,7 +82,11 @@ class RemoteScene:
     """
 
     def __init__(
-        self, config: HabitatConfig, asked: dict[str, Any], description: SceneDescription | None = None
+        self,
+        config: HabitatConfig,
+        asked: dict[str, Any],
+        description: SceneDescription | None = None,
+        worker: WorkerProcess | None = None,
     ) -> None:
         self._config = config
         self._asked = asked
@@ -102,7 +107,7 @@ class RemoteScene:
         self.anchors: tuple[str, ...]
         self.hello: Hello
         self.forget()
-        self.reopen()
+        self._open(worker)
 
     # --- the process --------------------------------------------------------------------------------------
 
@@ -124,7 +129,11 @@ class RemoteScene:
         """
         with self._lock:
             self.close()
-            worker = WorkerProcess(self._config)
+            self._open(None)
+
+    def _open(self, worker: WorkerProcess | None) -> None:
+        with self._lock:
+            worker = worker or WorkerProcess(self._config)
             try:
                 self._load(worker)
             except BaseException:

@@ -20,6 +20,7 @@ import json
 import math
 import os
 import platform
+import selectors
 import signal
 import socket
 import struct
@@ -49,6 +50,8 @@ PIXELS = 4096
 _ENTRIES = 2**20
 """Most entries of one list or map in a frame."""
 _HELLO_BYTES, _HELLO_S = 4096, 5.0
+_WAITING = 8
+"""Most connections that are heard at the same time before one is welcome."""
 _MASK_DIGITS = 4096
 _NAME_LENGTH = 1024
 _FARTHEST = 1e6
@@ -1570,32 +1573,61 @@ def greet(frames: Frames, token: str, backend: Backend) -> bool:
 def admit(listener: socket.socket, token: str, backend: Backend, patience_s: float) -> Frames | None:
     """Wait for the connection that knows the token; others are sent away.
 
+    All who have come are heard at the same time, :data:`_WAITING` of them at most; more wait until one of these has
+    been sent away, or has said nothing for too long. Once the right one has come, the others' connections end.
+
     Returns:
         The connection; None where none came within ``patience_s``.
     """
     until = time.monotonic() + patience_s
-    while (left := until - time.monotonic()) > 0:
-        listener.settimeout(left)
+    waiting: dict[Frames, float] = {}
+    listener.setblocking(False)
+    with selectors.DefaultSelector() as selector:
         try:
-            connection, _ = listener.accept()
-        except OSError:
-            continue  # in time no more, or gone before it was taken
-        # A timer, not a timeout of each receive: bytes that drip in must not hold the door.
-        hurry = threading.Timer(_HELLO_S, _shut, [connection])
-        hurry.daemon = True
-        hurry.start()
-        frames = Frames(connection, _HELLO_BYTES)
-        try:
-            if greet(frames, token, backend):
-                hurry.cancel()
-                frames.limit = FRAME_BYTES
-                return frames
-        except (NoFrame, OSError):
-            pass
+            while (now := time.monotonic()) < until:
+                if len(waiting) < _WAITING and listener not in selector.get_map():
+                    selector.register(listener, selectors.EVENT_READ)
+                ready = selector.select(min([until, *waiting.values()]) - now)
+                heard = [key.data for key, _ in ready if key.data is not None]
+                for frames in heard:
+                    # Asked here, one after another: a backend need not know of threads.
+                    welcome = _heard(frames, token, backend)
+                    if welcome:
+                        selector.unregister(frames.connection)
+                        del waiting[frames]
+                        frames.connection.setblocking(True)
+                        frames.limit = FRAME_BYTES
+                        return frames
+                    if welcome is not None:
+                        waiting[frames] = 0.0
+                # By the time before the questions were heard: who spoke in time is not late because we were.
+                for frames in [frames for frames, end in waiting.items() if end <= now]:
+                    selector.unregister(frames.connection)
+                    del waiting[frames]
+                    frames.connection.close()
+                if len(heard) < len(ready):
+                    with contextlib.suppress(OSError):  # gone before it was taken
+                        connection, _ = listener.accept()
+                        connection.setblocking(False)
+                        frames = Frames(connection, _HELLO_BYTES)
+                        waiting[frames] = time.monotonic() + _HELLO_S
+                        selector.register(connection, selectors.EVENT_READ, frames)
+                        if len(waiting) == _WAITING:
+                            selector.unregister(listener)
         finally:
-            hurry.cancel()
-        connection.close()
+            for frames in waiting:
+                frames.connection.close()
     return None
+
+
+def _heard(frames: Frames, token: str, backend: Backend) -> bool | None:
+    """Whether a connection may go on; None while its first question has not come whole."""
+    try:
+        return greet(frames, token, backend)
+    except BlockingIOError:
+        return None
+    except (NoFrame, OSError):
+        return False
 
 
 def _shut(connection: socket.socket) -> None:

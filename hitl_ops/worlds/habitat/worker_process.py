@@ -25,6 +25,8 @@ from hitl_ops.worlds.habitat.messages import PROTOCOL, ConnectionLost, Hello, Qu
 from hitl_ops.worlds.household.scene import SceneLost
 
 _WORDS, _WORD_BYTES = 20, 500
+_SAID_BYTES = 65_536
+_PATH_BYTES = 100  # a socket's path may have 103 (macOS) or 107 (Linux)
 _MISSED_HEARTBEATS = 6
 _END_WITHIN_S = 5.0
 # What our environment says to its Python is not meant for another one.
@@ -38,6 +40,7 @@ class WorkerProcess:
         config: what to start.
 
     Attributes:
+        interpreter: the Python it runs on.
         hello: who it says it is.
         questions: the way to ask it.
 
@@ -47,13 +50,14 @@ class WorkerProcess:
     """
 
     def __init__(self, config: HabitatConfig) -> None:
-        interpreter = shutil.which(config.interpreter)
-        if interpreter is None:
-            raise UserError(f"the interpreter '{config.interpreter}' does not exist", "set scene.habitat.python")
+        interpreter = _found(config.interpreter)
         self._words: deque[str] = deque(maxlen=_WORDS)
         self._killed = False
+        self.interpreter = interpreter
         folder = tempfile.mkdtemp(prefix=f"flywheel-scene-{os.getpid()}-") if hasattr(socket, "AF_UNIX") else ""
         place = os.path.join(folder, "scene.sock") if folder else ""
+        if len(os.fsencode(place)) > _PATH_BYTES:
+            place = ""  # a port of this machine then; the token keeps others out
         try:
             self._process = self._start(interpreter, place, config)
             self._listener = threading.Thread(target=self._listen, name="scene's last words", daemon=True)
@@ -133,13 +137,19 @@ class WorkerProcess:
                 if not data:
                     raise self._not_started("")
                 said += data
+                if len(said) > _SAID_BYTES:
+                    break
         word, _, address = said.decode(errors="replace").strip().partition(" ")
         if word != "ready" or not address:
             raise self._not_started("it says something else than where it listens")
         return address
 
     def _not_started(self, why: str) -> UserError:
-        return self.not_opened(why, "could not be started", "look at the environment of scene.habitat.python")
+        error = self.not_opened(why, "could not be started", "look at the environment of scene.habitat.python")
+        lacks = next((name for name in ("msgpack", "numpy") if f"No module named '{name}'" in error.what), "")
+        if lacks:
+            return UserError(error.what, f"`{self.interpreter} -m pip install {lacks}`")
+        return error
 
     def not_opened(self, why: str, what: str, remedy: str) -> UserError:
         """What to say of one that ended before its scene was open.
@@ -207,6 +217,25 @@ class WorkerProcess:
         process.stdout.close()
         self._listener.join(timeout=1.0)
         process.stderr.close()
+
+
+def _found(interpreter: str) -> str:
+    """Where an interpreter is.
+
+    Raises:
+        UserError: it is nowhere, or is no program.
+    """
+    found = shutil.which(interpreter)
+    if found is not None:
+        return found
+    if os.path.isdir(interpreter):
+        raise UserError(
+            f"'{interpreter}' is a folder, no interpreter",
+            "set scene.habitat.python to the python in it, such as bin/python of an environment",
+        )
+    if os.path.exists(interpreter):
+        raise UserError(f"'{interpreter}' is no program", "set scene.habitat.python to a Python interpreter")
+    raise UserError(f"the interpreter '{interpreter}' does not exist", "set scene.habitat.python")
 
 
 def _connect(address: str) -> socket.socket:

@@ -64,7 +64,7 @@ def played(config: SceneConfig) -> list[Played]:
         for episode in episodes():
             scene = Measured(scenes.scene(episode.scene_id))
             oracle = Oracle("partial")
-            one = play_episode(episode, {0: oracle, 1: oracle}, scene=scene)  # type: ignore[arg-type]
+            one = play_episode(episode, {0: oracle, 1: oracle}, scene=scene)  # type: ignore[arg-type]  # __getattr__ gives the rest
             found.append(
                 Played(
                     [(decision.agent, decision.action, decision.response) for decision in one.decisions],

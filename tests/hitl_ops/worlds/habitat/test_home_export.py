@@ -66,7 +66,8 @@ def solids(scene: trimesh.Scene, under: str = "") -> Iterator[tuple[str, trimesh
 
 
 def reach(scene: trimesh.Scene, under: str) -> NDArray[np.float64]:
-    return trimesh.util.concatenate([solid for _, solid in solids(scene, under)]).bounds  # type: ignore[no-any-return]
+    bounds: NDArray[np.float64] = trimesh.util.concatenate([solid for _, solid in solids(scene, under)]).bounds
+    return bounds
 
 
 def reach_of_parts(piece: Furniture) -> NDArray[np.float64]:

@@ -1,11 +1,17 @@
-"""The scene contract over every scene there is, and the scene behind the socket beside the one in this process."""
+"""The scene contract over every scene there is, and the scene behind the socket beside the one in this process.
+
+The double is habitat's backend on a double of habitat-sim: it shows that the backend keeps to the contract, and nothing
+of what habitat-sim answers.
+"""
 
 from __future__ import annotations
 
 import os
 import random
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,17 +28,39 @@ from hitl_ops.worlds.household.scene import Scene, SceneLost
 from hitl_ops.worlds.household.world import HouseholdWorld
 from tests.hitl_ops.worlds.scene_contract import CONTRACT
 from tests.support.habitat_environment import BEHIND_THE_SOCKET, scenes_of
+from tests.support.habitat_stand_in import double_scenes
 from tests.support.small_policies import small_episode
 
 HOMES = ("flywheel_train_000", "flywheel_val_003")
 
 
-@pytest.fixture(scope="module", params=[(kind, home) for kind in ("kinematic", "socket", "habitat") for home in HOMES])
-def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
+KINDS = ("kinematic", "socket", "double", "habitat")
+
+
+def scenes(kind: str, factory: pytest.TempPathFactory) -> SceneConfig:
+    return double_scenes(factory.mktemp("double")) if kind == "double" else scenes_of(kind)
+
+
+# The double's mesh and rays are plain NumPy, which takes minutes for a home.
+_PARAMS = [
+    pytest.param((kind, home), marks=[pytest.mark.slow] if kind == "double" else [], id=f"{kind}-{home}")
+    for kind in KINDS
+    for home in HOMES
+]
+
+
+@pytest.fixture(scope="module", params=_PARAMS)
+def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     kind, home = request.param
-    opened = open_scene(scenes_of(kind), home)
+    opened = open_scene(scenes(kind, tmp_path_factory), home)
     yield opened
     close_scene(opened)
+
+
+@pytest.fixture(scope="module", params=KINDS[1:])
+def away(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SceneConfig:
+    """Scenes in a process of their own."""
+    return scenes(request.param, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +77,7 @@ def test_a_scene_keeps_to_the_contract(scene: Scene, check: Callable[[Scene], No
 
 
 def test_the_socket_changes_no_answer(remote: RemoteScene) -> None:
+    """Not on the double: a mesh and rays answer other than a grid, by how much ``test_habitat_backend.py`` says."""
     here = load_scene(HOMES[0])
     assert remote.description == here.description and remote.anchors == here.anchors
     rng = random.Random(7)
@@ -63,9 +92,8 @@ def test_the_socket_changes_no_answer(remote: RemoteScene) -> None:
         (x, z), other = place(), place()
         doors = rng.getrandbits(len(here.description.doors))
         step = (rng.uniform(-0.05, 0.05), rng.uniform(-0.05, 0.05))
-        for asked in (lambda s: s.route((x, z), rng_name), lambda s: s.route((x, z), other)):  # noqa: B023
-            rng_name = rng.choice(names)
-            assert asked(remote) == asked(here)
+        for target in (rng.choice(names), other):
+            assert remote.route((x, z), target) == here.route((x, z), target)
         assert remote.seen_from(x, z, doors) == here.seen_from(x, z, doors)
         assert remote.line_of_sight((x, z), other, doors) == here.line_of_sight((x, z), other, doors)
         assert remote.doors_at(x, z) == here.doors_at(x, z)
@@ -76,7 +104,8 @@ def test_the_socket_changes_no_answer(remote: RemoteScene) -> None:
             assert remote.slots(name, relation) == here.slots(name, relation)
 
 
-def test_pictures_are_those_of_the_renderer_in_this_process(remote: RemoteScene) -> None:
+def test_pictures_are_those_of_the_renderer_in_this_process() -> None:
+    """Not on the double, whose pictures are its own; ``test_habitat_backend.py`` compares their depths with ours."""
     world = HouseholdWorld(small_episode(), scene=None)
     with_socket = open_scene(BEHIND_THE_SOCKET, world.episode.scene_id)
     assert isinstance(with_socket, RemoteScene)
@@ -104,8 +133,8 @@ def test_pictures_are_those_of_the_renderer_in_this_process(remote: RemoteScene)
         with_socket.close()
 
 
-def test_a_scene_whose_worker_dies_says_so_and_can_be_opened_anew() -> None:
-    scene = open_scene(BEHIND_THE_SOCKET, HOMES[0])
+def test_a_scene_whose_worker_dies_says_so_and_can_be_opened_anew(away: SceneConfig) -> None:
+    scene = open_scene(away, HOMES[0])
     assert isinstance(scene, RemoteScene) and scene.pid is not None
     x, z = scene.description.spawns[0]
     pid = scene.pid
@@ -124,8 +153,8 @@ def test_a_scene_whose_worker_dies_says_so_and_can_be_opened_anew() -> None:
         scene.slide(x, z, 0.0, 0.0)
 
 
-def test_a_worker_that_does_not_answer_is_lost_and_ended() -> None:
-    patient = BEHIND_THE_SOCKET.habitat.replace(answer_within_s=1.0)
+def test_a_worker_that_does_not_answer_is_lost_and_ended(away: SceneConfig) -> None:
+    patient = away.habitat.replace(answer_within_s=1.0)
     scene = open_scene(SceneConfig(kind="habitat", habitat=patient), HOMES[0])
     assert isinstance(scene, RemoteScene) and scene.pid is not None
     pid = scene.pid
@@ -136,8 +165,8 @@ def test_a_worker_that_does_not_answer_is_lost_and_ended() -> None:
         os.kill(pid, 0)
 
 
-def test_signs_of_life_keep_an_idle_worker() -> None:
-    quick = BEHIND_THE_SOCKET.habitat.replace(heartbeat_s=0.2)  # it would end after 1.2 s
+def test_signs_of_life_keep_an_idle_worker(away: SceneConfig) -> None:
+    quick = away.habitat.replace(heartbeat_s=0.2)  # it would end after 1.2 s
     scene = open_scene(SceneConfig(kind="habitat", habitat=quick), HOMES[0])
     assert isinstance(scene, RemoteScene) and scene.pid is not None
     kept = scene.pid
@@ -149,8 +178,25 @@ def test_signs_of_life_keep_an_idle_worker() -> None:
     scene.close()
 
 
-def test_a_home_described_by_its_worker_is_played_in_like_any(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a scene of a data set, the home comes over the socket."""
+def test_where_temporary_folders_have_long_names_the_socket_is_a_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Unix socket's path may have a hundred letters or so, and batch systems like longer ones."""
+    folder = tmp_path / ("temporary" * 12)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    scene = open_scene(BEHIND_THE_SOCKET, HOMES[0])
+    assert isinstance(scene, RemoteScene)
+    assert scene.slide(*scene.description.spawns[0], 0.0, 0.0)
+    scene.close()
+    assert not list(folder.iterdir())
+
+
+def test_a_home_described_by_its_worker_is_played_in_like_any() -> None:
+    """As a scene of a data set, the home comes over the socket.
+
+    Not on the double: habitat's backend describes data sets of their own so, see ``test_users_scenes.py``.
+    """
     scene = RemoteScene(BEHIND_THE_SOCKET.habitat, {"kind": "dataset", "scene_id": HOMES[0], "config": "homes"})
     here = load_scene(HOMES[0])
     assert isinstance(here, KinematicScene)
@@ -171,6 +217,7 @@ def test_a_home_described_by_its_worker_is_played_in_like_any(monkeypatch: pytes
 def test_a_worker_that_cannot_be_started_is_a_line(
     config: HabitatConfig, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """No scene is ever opened here, so that it does not matter which."""
     monkeypatch.delenv("FLYWHEEL_HABITAT_PYTHON", raising=False)
     with pytest.raises(UserError) as caught:
         RemoteScene(config, {"kind": "home", "scene_id": HOMES[0], "folder": ""}, load_scene(HOMES[0]).description)

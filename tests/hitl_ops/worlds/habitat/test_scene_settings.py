@@ -16,6 +16,7 @@ from hitl_ops.rollouts.play import play_episode
 from hitl_ops.rollouts.run import RolloutConfig, run_rollouts
 from hitl_ops.worlds.habitat.config import PYTHON_VARIABLE, SceneConfig
 from hitl_ops.worlds.habitat.open_scene import KeptScenes, open_recorded_scene, open_scene
+from hitl_ops.worlds.habitat.remote_scene import RemoteScene
 from hitl_ops.worlds.household.kinematic_scene import KinematicScene
 from tests.support.habitat_environment import BEHIND_THE_SOCKET
 from tests.support.plays import small_episode
@@ -56,7 +57,7 @@ def test_a_rollout_is_not_gone_on_with_in_another_scene(tmp_path: Path, before: 
 def test_habitat_without_an_interpreter_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(PYTHON_VARIABLE, raising=False)
     with pytest.raises(UserError, match="no interpreter with habitat-sim is named"):
-        SceneConfig(kind="habitat").habitat.interpreter  # noqa: B018
+        print(SceneConfig(kind="habitat").habitat.interpreter)
     monkeypatch.setenv(PYTHON_VARIABLE, "/opt/python")
     assert SceneConfig(kind="habitat").habitat.interpreter == "/opt/python"
 
@@ -65,7 +66,8 @@ def test_what_was_played_names_its_scene_and_stays_in_it(tmp_path: Path) -> None
     scene = open_scene(BEHIND_THE_SOCKET, small_episode().scene_id)
     oracle = Oracle("full")
     played = play_episode(small_episode(), {0: oracle, 1: oracle}, scene=scene)
-    scene.close()  # type: ignore[attr-defined]
+    assert isinstance(scene, RemoteScene)
+    scene.close()
     path = tmp_path / "trace.jsonl.gz"
     write_trace(path, played.header, played.decisions, played.result)
     assert read_trace(path).header.scene == "habitat"
@@ -81,11 +83,13 @@ def test_a_few_scenes_are_kept_and_lost_ones_are_opened_anew() -> None:
     homes = ["flywheel_train_000", "flywheel_train_001", "flywheel_train_002"]
     try:
         first, second = kept.scene(homes[0]), kept.scene(homes[1])
+        assert isinstance(first, RemoteScene) and isinstance(second, RemoteScene)
         assert kept.scene(homes[0]) is first
         third = kept.scene(homes[2])
-        assert second.lost and not first.lost and not third.lost  # type: ignore[attr-defined]
-        first.close()  # type: ignore[attr-defined]
+        assert isinstance(third, RemoteScene)
+        assert second.lost and not first.lost and not third.lost
+        first.close()
         assert kept.scene(homes[0]) is not first
     finally:
         kept.close()
-    assert third.lost  # type: ignore[attr-defined]
+    assert third.lost

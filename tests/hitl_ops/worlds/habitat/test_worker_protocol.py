@@ -8,13 +8,13 @@ import math
 import os
 import py_compile
 import secrets
+import select
 import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Worker:
         self.process.stdin.flush()
         self.address = self.process.stdout.readline().decode().removeprefix("ready ").strip()
         self.number = 0
+        self.kept: socket.socket | None = None
 
     def connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX) if not self.address.isdecimal() else socket.socket()
@@ -84,11 +85,14 @@ class Worker:
         return self.process.wait(PATIENCE_S)
 
     def close(self) -> None:
+        if self.kept is not None:
+            self.kept.close()
         self.process.kill()
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
+            assert stream is not None
             with contextlib.suppress(OSError):
-                stream.close()  # type: ignore[union-attr]
+                stream.close()
 
 
 def send(connection: socket.socket, message: Any) -> None:
@@ -232,16 +236,46 @@ def test_strangers_are_sent_away_and_the_door_stays_open(there: Worker, hello: d
         assert there.ask(connection, "ping")["ok"]
 
 
-def test_somebody_who_says_nothing_does_not_hold_the_door(there: Worker) -> None:
+def test_somebody_who_says_nothing_is_sent_away(there: Worker) -> None:
     silent = there.connect()
     dripping = there.connect()
     dripping.sendall(b"\x00")
-    began = time.monotonic()
+    assert receive(silent) is GONE and receive(dripping) is GONE
     with there.welcomed() as connection:
         assert there.ask(connection, "ping")["ok"]
-    assert time.monotonic() - began < PATIENCE_S
     silent.close()
     dripping.close()
+
+
+def test_silent_strangers_delay_nobody(there: Worker) -> None:
+    """The first thing that happens to any of them is the true client's answer; then the others' connections end."""
+    strangers = [there.connect() for _ in range(3)]
+    strangers[1].sendall(b"\x00")
+    client = there.connect()
+    send(client, {"id": 7, "do": "hello", "protocol": 1, "token": there.token})
+    first, _, _ = select.select([client, *strangers], [], [], PATIENCE_S)
+    assert client in first, "a stranger's time had to end before"
+    assert receive(client)["ok"]
+    there.number = 7
+    assert there.ask(client, "ping")["ok"]
+    ended, _, _ = select.select(strangers, [], [], 0)
+    assert ended == strangers, "they are sent away before the session begins"
+    assert [receive(stranger) for stranger in strangers] == [GONE] * 3
+    client.close()
+
+
+def test_no_more_than_a_few_are_heard_at_once(there: Worker) -> None:
+    silent = [there.connect() for _ in range(worker._WAITING)]
+    client = there.connect()
+    send(client, {"id": 7, "do": "hello", "protocol": 1, "token": there.token})
+    heard, _, _ = select.select([client, *silent], [], [], 0.5)
+    assert client not in heard, "one more than may wait was heard"
+    silent.pop(0).close()
+    heard, _, _ = select.select([client, *silent], [], [], PATIENCE_S)
+    assert client in heard, "there is room for one more"
+    assert receive(client)["ok"]
+    for connection in (client, *silent):
+        connection.close()
 
 
 def test_the_wrong_order_and_the_backends_own_mistakes_are_answered(there: Worker) -> None:
@@ -310,9 +344,9 @@ def test_whatever_is_asked_is_answered(there: Worker, do: str, arguments: st.Dat
     """Missing, superfluous, wrong: every question of a client that knows the token has exactly one answer."""
     if do == "bye":
         return
-    connection = getattr(there, "kept", None)
-    if connection is None:
-        connection = there.kept = there.welcomed()  # type: ignore[attr-defined]
+    if there.kept is None:
+        there.kept = there.welcomed()
+    connection = there.kept
     given_ = arguments.draw(st.dictionaries(_NAMES, _VALUES, max_size=6))
     answer = there.ask(connection, do, **given_)
     assert answer is not GONE
