@@ -242,8 +242,8 @@ def _print_rounds(console: Console, one: IterationOutcome) -> None:
         title="While learning", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
     )
     validated = any(row.val_success is not None for row in one.rounds)
-    headings = ["phase", "round", "won", "as the expert", "expert acts", "loss", "W / L reward"]
-    for name in [*headings, *(["alone, in val: won", "as the expert"] if validated else [])]:
+    headings = ["phase", "round", "won", "agrees", "expert", "loss", "W / L reward"]
+    for name in [*headings, *(["val", "agrees"] if validated else [])]:
         table.add_column(name, justify="left" if name == "phase" else "right", no_wrap=True)
     for row in one.rounds:
         pay = "" if row.W_reward is None or row.L_reward is None else f"{row.W_reward:+.2f} / {row.L_reward:+.2f}"
@@ -251,17 +251,23 @@ def _print_rounds(console: Console, one: IterationOutcome) -> None:
             SPOKEN[row.phase],
             str(row.round),
             f"{row.success:.0%}",
-            _share(row.agreement),
+            _whole(row.agreement),
             f"{row.beta:.0%}",
             "–" if row.loss is None else f"{row.loss:.3f}",
             pay,
-            *([_share(row.val_success), _share(row.val_agreement)] if validated else []),
+            *([_whole(row.val_success), _whole(row.val_agreement)] if validated else []),
         )
     console.print(table)
+    told = "agrees: did as the expert would have; expert: gave the command"
+    console.print(f"[dim]{told}{'; val: won alone in validation games' if validated else ''}[/]", soft_wrap=True)
 
 
 def _percent(value: Interval) -> str:
     return f"{100 * value.mean:.1f} ({100 * value.low:.0f}–{100 * value.high:.0f})"
+
+
+def _whole(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
 
 
 def _share(value: float | None) -> str:

@@ -79,8 +79,9 @@ def draw_demo(
 
     figure = Figure(figsize=(12, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
+    colours = {name: PALETTE[number % len(PALETTE)] for number, name in enumerate(success)}
     _bars(left, success, title)
-    _rounds(right, phases, begins or {})
+    _rounds(right, phases, begins or {}, colours)
     with publishing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
 
@@ -100,7 +101,12 @@ def _bars(axes: Axes, success: Mapping[str, Interval], title: str) -> None:
     axes.grid(axis="y", alpha=0.3)
 
 
-def _rounds(axes: Axes, phases: Mapping[str, Sequence[RoundLog]], begins: Mapping[str, int]) -> None:
+def _rounds(
+    axes: Axes,
+    phases: Mapping[str, Sequence[RoundLog]],
+    begins: Mapping[str, int],
+    colours: Mapping[str, str] | None = None,
+) -> None:
     from matplotlib.ticker import MaxNLocator
 
     last, validated = 0, any(one.val_accuracy is not None for rounds in phases.values() for one in rounds)
@@ -108,7 +114,8 @@ def _rounds(axes: Axes, phases: Mapping[str, Sequence[RoundLog]], begins: Mappin
         if not rounds:
             continue
         first = begins.get(name, last) + 1
-        at, colour = range(first, first + len(rounds)), PALETTE[number % len(PALETTE)]
+        at = range(first, first + len(rounds))
+        colour = (colours or {}).get(name, PALETTE[number % len(PALETTE)])
         last = max(last, at[-1])
         won = [one.val_accuracy if validated else one.accuracy for one in rounds]
         alike = [one.val_agreement if validated else one.agreement for one in rounds]
@@ -118,7 +125,7 @@ def _rounds(axes: Axes, phases: Mapping[str, Sequence[RoundLog]], begins: Mappin
                 axes.plot(*zip(*told, strict=True), line, color=colour, alpha=opacity, label=f"{name}: {label}")
     axes.set(xlabel="round", ylabel="%", ylim=(0, 105))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    where = "Alone in the validation games after each round" if validated else "While learning"
-    axes.set_title(f"{where}: games won, and agreement with the expert", loc="left", fontsize=10)
+    where = "After each round, alone in validation games" if validated else "While learning"
+    axes.set_title(f"{where}: won, and agreement with the expert", loc="left", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, frameon=False)
