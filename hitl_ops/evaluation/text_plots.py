@@ -125,7 +125,7 @@ def _rounds(
                 axes.plot(*zip(*told, strict=True), line, color=colour, alpha=opacity, label=f"{name}: {label}")
     axes.set(xlabel="round", ylabel="%", ylim=(0, 105))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    where = "After each round, alone in validation games" if validated else "While learning"
-    axes.set_title(f"{where}: won, and agreement with the expert", loc="left", fontsize=10)
+    where = "After each round, alone in validation games" if validated else "In each round, while learning"
+    axes.set_title(where, loc="left", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, frameon=False)
