@@ -225,8 +225,8 @@ def _print_agents(console: Console, one: IterationOutcome) -> None:
         table.add_row(
             agent.agent,
             _percent(agent.success),
-            _share(agent.agreement),
-            _share(agent.invalid),
+            _figure(agent.agreement),
+            _figure(agent.invalid),
             f"{agent.steps:.1f}",
         )
     console.print(table)
@@ -251,11 +251,11 @@ def _print_rounds(console: Console, one: IterationOutcome) -> None:
             SPOKEN[row.phase],
             str(row.round),
             f"{row.success:.0%}",
-            _whole(row.agreement),
+            _figure(row.agreement, ".0%"),
             f"{row.beta:.0%}",
-            "–" if row.loss is None else f"{row.loss:.3f}",
+            _figure(row.loss, ".3f"),
             pay,
-            *([_whole(row.val_success), _whole(row.val_agreement)] if validated else []),
+            *([_figure(row.val_success, ".0%"), _figure(row.val_agreement, ".0%")] if validated else []),
         )
     console.print(table)
     told = "agrees: did as the expert would have; expert: gave the command"
@@ -266,12 +266,8 @@ def _percent(value: Interval) -> str:
     return f"{100 * value.mean:.1f} ({100 * value.low:.0f}–{100 * value.high:.0f})"
 
 
-def _whole(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
+def _figure(value: float | None, form: str = ".1%") -> str:
+    return "–" if value is None else format(value, form)
 
 
 def draw_outcome(store: Store, outcome: DaggerOutcome, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 SceneKind = Literal["kinematic", "habitat"]
 
@@ -24,3 +24,7 @@ class PlayedScene:
     scene_id: str
     backend: str = ""
     dataset: str = ""
+
+    def in_header(self) -> dict[str, Any]:
+        """The fields by which headers of records tell it, beside the episode's own scene id."""
+        return {"scene": self.kind, "scene_backend": self.backend, "scene_dataset": self.dataset}

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -136,7 +136,9 @@ def record_session_videos(
     _remove_others(folder, known)
     videos = {play_id: video for play_id in chosen if (video := _finished(known[play_id], sessions, config))}
     jobs = [_Job(known[play_id]) for play_id in chosen if play_id not in videos]
-    made, unfilmed = _film_all(deque(jobs), (sessions, config, scenes), progress, done=len(videos), total=len(chosen))
+    made, unfilmed = _film_all(
+        deque(jobs), _Work(sessions, config, scenes), progress, done=len(videos), total=len(chosen)
+    )
     videos.update(made)
     summary = SessionVideos(
         plays_hash=manifest.hash,
@@ -208,8 +210,12 @@ def _remove_others(folder: Path, known: dict[str, CollectedPlay]) -> None:
 # --- filming ------------------------------------------------------------------------------------------------------
 
 
-_Work = tuple[Path, SessionVideosConfig, SceneConfig | None]
-"""The sessions folder, what films are like, and how scenes are opened."""
+class _Work(NamedTuple):
+    """The sessions folder, what films are like, and how scenes are opened."""
+
+    sessions: Path
+    config: SessionVideosConfig
+    scenes: SceneConfig | None
 
 
 @dataclass
@@ -236,7 +242,7 @@ def _film_all(
     progress(done, total, "videos")
     made: dict[str, PlayVideo] = {}
     unfilmed: dict[str, str] = {}
-    count = min(work[1].processes or os.cpu_count() or 1, len(waiting))
+    count = min(work.config.processes or os.cpu_count() or 1, len(waiting))
     context = multiprocessing.get_context("spawn")
     workers = [_start(context, work) for _ in range(count)]
     frames = 0
@@ -326,7 +332,7 @@ def _work(
         try:
             play = CollectedPlay.model_validate(pipe.recv())
             try:
-                answer: tuple[str, Any] = ("done", _film_one(play, (sessions, config, scenes), frame))
+                answer: tuple[str, Any] = ("done", _film_one(play, _Work(sessions, config, scenes), frame))
             except UnplayableLog as error:
                 answer = ("unplayable", str(error))
             except UserError as error:

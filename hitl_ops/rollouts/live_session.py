@@ -374,9 +374,7 @@ class LiveSession:
             roles=self.roles,
             policies={self.human: self.person_id, self.partner: self.partner_policy},
             world=self.world.name,
-            scene=self.world.scene.played_scene.kind,
-            scene_backend=self.world.scene.played_scene.backend,
-            scene_dataset=self.world.scene.played_scene.dataset,
+            **self.world.scene.played_scene.in_header(),
         )
 
     def result(self, ended_by: EndedBy | None = None) -> EpisodeResult:

@@ -124,9 +124,7 @@ class _Play:
             roles=self.roles,
             policies={agent: planner.policy_id for agent, planner in self.planners.items()},
             world=world.name,
-            scene=world.scene.played_scene.kind,
-            scene_backend=world.scene.played_scene.backend,
-            scene_dataset=world.scene.played_scene.dataset,
+            **world.scene.played_scene.in_header(),
         )
         return PlayedEpisode(header, self.decisions, result)
 

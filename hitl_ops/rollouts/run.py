@@ -286,7 +286,6 @@ def _play_one(episode: Episode, planner: Planner, config: RolloutConfig, out: Pa
 def _record_crash(episode: Episode, config: RolloutConfig, out: Path) -> None:
     """An episode that crashes every time is a failure with a trace that says so, never a gap."""
     policy = planner_name(config.planner)
-    scene = scene_to_play(config.scene, episode.scene_id)
     header = EpisodeHeader(
         episode_id=episode.episode_id,
         scene_id=episode.scene_id,
@@ -296,9 +295,7 @@ def _record_crash(episode: Episode, config: RolloutConfig, out: Path) -> None:
         seed=episode.seed,
         roles={0: "ai", 1: "ai"},
         policies={0: policy, 1: policy},
-        scene=scene.kind,
-        scene_backend=scene.backend,
-        scene_dataset=scene.dataset,
+        **scene_to_play(config.scene, episode.scene_id).in_header(),
     )
     result = EpisodeResult(
         percent_complete=0.0,

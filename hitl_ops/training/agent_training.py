@@ -1,7 +1,8 @@
 """Gradient steps of a vision-language agent between its games: imitation first, preference after.
 
 A step's loss is the mean over all its rows, whatever share of them goes through the model at once, so that batch size
-and accumulation are a matter of memory alone. The network is the one that answers: no dropout. Nothing in a step is
+and accumulation are a matter of memory alone; only prompts' words, where they are a lesson too, are averaged within
+each batch. The network is the one that answers: no dropout. Nothing in a step is
 left to chance but the rows, which whoever gives them draws by the number of the step; a training that was cut off
 therefore goes on to the bit.
 """

@@ -126,7 +126,6 @@ def open_play_in_the_end(
 
 def _header(asked: OpenPlay, episode: Episode, scene: Scene, policy: str, iteration: int) -> SessionLogHeader:
     """First line of a new play's log."""
-    played = scene.played_scene
     return SessionLogHeader(
         session_id=asked.session_id,
         play_id=asked.play_id,
@@ -143,9 +142,7 @@ def _header(asked: OpenPlay, episode: Episode, scene: Scene, policy: str, iterat
         tutorial=asked.tutorial,
         generator=_version(),
         started=time.time(),
-        scene=played.kind,
-        scene_backend=played.backend,
-        scene_dataset=played.dataset,
+        **scene.played_scene.in_header(),
     )
 
 
