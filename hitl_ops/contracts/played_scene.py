@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-SceneKind = Literal["kinematic", "habitat"]
+KinematicKind = Literal["kinematic", "kinematic-2"]
+"""Ways that lead from cell to cell, and ways in straight lines: what was played in the first is replayed in it."""
+SceneKind = Literal[KinematicKind, "habitat"]
+"""Geometry of the playing process itself, or of habitat-sim's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +16,7 @@ class PlayedScene:
     """All that decides a scene's geometry; interpreters and graphics cards belong to the machine that opens it.
 
     Attributes:
-        kind: which scene, as ``SceneConfig.kind`` names it.
+        kind: which scene; of the kinematic one, how ways are found in it.
         scene_id: as the episode names it.
         backend: what answered in the scene's process, as ``HabitatConfig.backend`` names it; empty for a scene of the
             playing process itself, and in records that are older than this field.

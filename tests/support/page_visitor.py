@@ -215,11 +215,12 @@ class Visitor:
 
     def pointed_at(self) -> tuple[float, float]:
         """The place on the screen of the thing the hint is about."""
-        hint = self.page.locator(".hint")
+        hint = self.page.locator(".hint.pointing")
         hint.wait_for()
         box = hint.bounding_box()
         assert box is not None
-        return box["x"] - 18, box["y"] + box["height"] + 10
+        tip = float(hint.evaluate("hint => parseFloat(hint.style.getPropertyValue('--tip'))"))
+        return box["x"] + tip, box["y"] + box["height"] + 12
 
     def middle_of_view(self) -> tuple[float, float]:
         """The middle of the person's view on the screen."""

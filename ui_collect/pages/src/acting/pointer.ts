@@ -9,7 +9,8 @@ export interface PointerEvents {
   /** Radians to the left, radians up. */
   look(left: number, up: number): void;
   point(place: { x: number; y: number } | null): void;
-  press(place: { x: number; y: number }): void;
+  /** With a finger rather than something that has a tip. */
+  press(place: { x: number; y: number }, finger: boolean): void;
 }
 
 export function listenToPointer(surface: HTMLElement, events: PointerEvents, signal: AbortSignal): void {
@@ -49,7 +50,7 @@ export function listenToPointer(surface: HTMLElement, events: PointerEvents, sig
     if (down === null || event.pointerId !== down.id) return;
     const { dragged } = down;
     down = null;
-    if (!dragged && event.type === "pointerup") events.press(place(event));
+    if (!dragged && event.type === "pointerup") events.press(place(event), event.pointerType === "touch");
   };
   surface.addEventListener("pointerup", up, { signal });
   surface.addEventListener("pointercancel", up, { signal });

@@ -297,10 +297,10 @@ export class Play {
           this.views.tilt(up);
         },
         point: (place) => this.views.pointAt(place),
-        press: (place) => {
+        press: (place, finger) => {
           this.layout.stage.focus({ preventScroll: true });
           if (this.views.mapIsMain) this.views.swap();
-          else void this.deeds.press(this.views.thingAt(place));
+          else void this.deeds.press(this.views.thingAt(place, finger));
         },
       },
       signal,

@@ -17,6 +17,11 @@ const LOOK_UP = 0.6;
 const LOOK_DOWN = -1.2;
 /** How fast one comes to look up or down by oneself, per second. */
 const TILTING = 5;
+/** As far from the middle of a small thing a finger still means it: half of WCAG's 44 pixels (2.5.5). */
+const FINGER_PX = 22;
+const HINT_ABOVE_PX = 12;
+/** Nearer to a hint's side there is no tip, for its corners are round. */
+const HINT_CORNER_PX = 14;
 const NOTHING: Marked = { objects: new Set(), furniture: new Set(), target: null };
 
 interface Place {
@@ -93,8 +98,19 @@ export class PlayViews {
     this.pointed = place;
   }
 
-  thingAt(place: Place): Thing | null {
-    return this.firstPerson?.thingAt(place) ?? null;
+  /** What is seen at a place; a finger that comes close to a small thing in reach means that, not what is behind. */
+  thingAt(place: Place, finger = false): Thing | null {
+    const seen = this.firstPerson?.thingAt(place) ?? null;
+    if (!finger || this.firstPerson === null || seen?.kind === "object") return seen;
+    let nearest: { thing: Thing; far: number } | null = null;
+    for (const index of this.home.reach.objects) {
+      const thing: Thing = { kind: "object", index };
+      const middle = this.model.middleOf(thing);
+      const shown = middle === null ? null : this.firstPerson.project(middle);
+      const far = shown === null ? Infinity : Math.hypot(shown.x - place.x, shown.y - place.y);
+      if (far <= FINGER_PX && (nearest === null || far < nearest.far)) nearest = { thing, far };
+    }
+    return nearest?.thing ?? seen;
   }
 
   thingOnMap(place: Place): Thing | null {
@@ -142,11 +158,15 @@ export class PlayViews {
       const rows = lines.flatMap(([key, what]) => (what === null ? [] : [h("p", {}, h("kbd", { text: key }), what)]));
       hint.replaceChildren(...rows);
     }
-    // Beside the thing, but never out of the picture.
+    // Over the thing, with a tip that points at it; never out of the picture.
     const { clientWidth: width, clientHeight: height } = this.layout.view;
-    const x = Math.max(8, Math.min(width - hint.offsetWidth - 8, place.x + 18));
-    const y = Math.max(8, Math.min(height - hint.offsetHeight - 8, place.y - hint.offsetHeight - 10));
+    const x = Math.max(8, Math.min(width - hint.offsetWidth - 8, place.x - hint.offsetWidth / 2));
+    const over = place.y - hint.offsetHeight - HINT_ABOVE_PX;
+    const y = Math.max(8, Math.min(height - hint.offsetHeight - 8, over));
     hint.style.transform = `translate(${Math.round(x)}px, ${Math.round(y)}px)`;
+    hint.style.setProperty("--tip", `${Math.round(place.x - x)}px`);
+    const pointing = y === over && place.x > x + HINT_CORNER_PX && place.x < x + hint.offsetWidth - HINT_CORNER_PX;
+    hint.classList.toggle("pointing", pointing);
   }
 
   dispose(): void {
