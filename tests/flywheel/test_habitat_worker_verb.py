@@ -64,7 +64,7 @@ def test_every_step_is_a_line_and_the_picture_is_kept(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     told = steps_of(done.stdout)
     assert list(told) == STEPS and len(done.stdout.splitlines()) == len(STEPS) + 1
-    assert told["worker"].startswith("kinematic, version 1, protocol 1; Python 3.")
+    assert told["worker"].startswith("kinematic, version 1, protocol 2; Python 3.")
     assert "numpy" in told["worker"] and "can: rgb, depth;" in told["worker"] and sys.executable in told["worker"]
     assert told["scene"].startswith("flywheel_val_003: ")
     assert " m from (" in told["route"] and "things in sight" in told["sight"]

@@ -1,6 +1,6 @@
 """A backend of the standard library and NumPy alone: an empty room of 10 m by 10 m. Runs on Python 3.9 too.
 
-Standing at x = 13 is a mistake of the backend's own, which the worker has to survive.
+Door 1 is at its far wall. Standing at x = 13 is a mistake of the backend's own, which the worker has to survive.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class FlatBackend:
         return True
 
     def doors_at(self, x, z):
-        return 0
+        return 2 if z > 9 else 0
 
     def slide(self, x, z, dx, dz):
         return min(max(x + dx, 0.0), 10.0), min(max(z + dz, 0.0), 10.0)

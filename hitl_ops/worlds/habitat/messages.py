@@ -76,6 +76,13 @@ class MaskAnswer(_Answer):
     mask: _Hex
 
 
+class AheadAnswer(_Answer):
+    """Of ``ahead``."""
+
+    doors: tuple[_Hex, ...]
+    seen: tuple[_Hex, ...]
+
+
 class ClearAnswer(_Answer):
     """Of ``line_of_sight``."""
 

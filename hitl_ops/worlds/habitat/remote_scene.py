@@ -16,6 +16,7 @@ from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.played_scene import PlayedScene
 from hitl_ops.worlds.habitat.config import HabitatConfig
 from hitl_ops.worlds.habitat.messages import (
+    AheadAnswer,
     AnswerT,
     ClearAnswer,
     ConnectionLost,
@@ -25,6 +26,7 @@ from hitl_ops.worlds.habitat.messages import (
     MaskAnswer,
     PictureAnswer,
     PlaceAnswer,
+    RefusedQuestion,
     RoomAnswer,
     RouteAnswer,
     SlotsAnswer,
@@ -38,6 +40,8 @@ from hitl_ops.worlds.household.scene import Route, SceneLost
 from hitl_ops.worlds.household.scene_description import SceneDescription, Vec3
 
 _PLACES_KEPT, _ROUTES_KEPT = 20_000, 4_096
+_AHEAD = 16
+"""Places of a way that are looked at in one question, about 3 m: few enough that nobody waits for it."""
 _REMEDY = "what was played goes on from its log; if it happens again, look at the worker's last words"
 
 KeyT = TypeVar("KeyT")
@@ -102,6 +106,9 @@ class RemoteScene:
         self._doors: _Kept[tuple[float, float], int]
         self._rooms: _Kept[tuple[float, float], str]
         self._slots: dict[tuple[str, str], tuple[Vec3, ...]]
+        # Where on which way a place is: whoever is there will most likely ask of the next ones too.
+        self._on_way: _Kept[tuple[float, float], tuple[Route, int]]
+        self._doors_open: int
         self._known = description
         self.description: SceneDescription
         self.anchors: tuple[str, ...]
@@ -170,6 +177,7 @@ class RemoteScene:
         """Keep no answers: each is asked for anew."""
         self._routes, self._seen, self._clear = _Kept(_ROUTES_KEPT), _Kept(_PLACES_KEPT), _Kept(_PLACES_KEPT)
         self._doors, self._rooms, self._slots = _Kept(_PLACES_KEPT), _Kept(_PLACES_KEPT), {}
+        self._on_way, self._doors_open = _Kept(_PLACES_KEPT), 0
 
     def close(self) -> None:
         """End the worker; closing twice is harmless."""
@@ -245,16 +253,50 @@ class RemoteScene:
             return self._routes.put(key, None)
         if len(told.points) != len(told.lengths):
             raise UserError("the scene's worker told half a route", "report it with the worker's version")
-        return self._routes.put(key, Route(told.points, told.lengths))
+        route = Route(told.points, told.lengths)
+        for index, place in enumerate(route.points):
+            self._on_way.put(place, (route, index))
+        return self._routes.put(key, route)
 
     def seen_from(self, x: float, z: float, doors_open: int) -> int:
         """See ``Scene.seen_from``."""
-        seen = self._seen.answers.get((x, z, doors_open))
+        self._doors_open = doors_open
+        key = (x, z, doors_open)
+        if key not in self._seen.answers:
+            self._look_ahead(x, z)
+        seen = self._seen.answers.get(key)
         if seen is None:
             told = self._ask(MaskAnswer, "seen_from", x=x, z=z, doors_open=f"{doors_open:x}")
-            # A bit beyond the anchors would be nobody's.
-            seen = self._seen.put((x, z, doors_open), int(told.mask, 16) & ((1 << len(self.anchors)) - 1))
+            seen = self._seen.put(key, self._anchors_of(told.mask))
         return seen
+
+    def _look_ahead(self, x: float, z: float) -> None:
+        """Have the doors and the sights of the next places of a way told at once, if a place is on one."""
+        found = self._on_way.answers.get((x, z))
+        if found is None:
+            return
+        route, index = found
+        places = route.points[index : index + _AHEAD]
+        opened = self._doors_open
+        try:
+            told = self._ask(AheadAnswer, "ahead", places=places, doors_open=f"{opened:x}")
+        except RefusedQuestion:
+            # One place of many cannot be answered for: each is asked for by itself, and that one says why.
+            for place in places:
+                self._on_way.answers.pop(place, None)
+            return
+        if not len(places) == len(told.doors) == len(told.seen):
+            raise UserError("the scene's worker looked at half a way", "report it with the worker's version")
+        for place, doors, seen in zip(places, told.doors, told.seen, strict=True):
+            opened |= self._doors.put(place, self._doors_of(doors))
+            self._seen.put((*place, opened), self._anchors_of(seen))
+
+    def _anchors_of(self, mask: str) -> int:
+        # A bit beyond the anchors would be nobody's.
+        return int(mask, 16) & ((1 << len(self.anchors)) - 1)
+
+    def _doors_of(self, mask: str) -> int:
+        return int(mask, 16) & ((1 << len(self.description.doors)) - 1)
 
     def line_of_sight(self, a: tuple[float, float], b: tuple[float, float], doors_open: int) -> bool:
         """See ``Scene.line_of_sight``."""
@@ -266,10 +308,12 @@ class RemoteScene:
 
     def doors_at(self, x: float, z: float) -> int:
         """See ``Scene.doors_at``."""
+        if (x, z) not in self._doors.answers:
+            self._look_ahead(x, z)
         doors = self._doors.answers.get((x, z))
         if doors is None:
             told = self._ask(MaskAnswer, "doors_at", x=x, z=z)
-            doors = self._doors.put((x, z), int(told.mask, 16) & ((1 << len(self.description.doors)) - 1))
+            doors = self._doors.put((x, z), self._doors_of(told.mask))
         return doors
 
     def slide(self, x: float, z: float, dx: float, dz: float) -> tuple[float, float]:

@@ -40,13 +40,15 @@ if __name__ == "__main__":
 import msgpack
 import numpy as np
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Number of the language spoken here; both sides must speak the same."""
 WORKER_VERSION = "1"
 FRAME_BYTES = 64 * 2**20
 """Largest frame either side accepts, without its length."""
 PIXELS = 4096
 """Largest width and height of a picture."""
+AHEAD = 256
+"""Most places of one ``ahead``."""
 _ENTRIES = 2**20
 """Most entries of one list or map in a frame."""
 _HELLO_BYTES, _HELLO_S = 4096, 5.0
@@ -1388,6 +1390,21 @@ def _doors_at(backend: Backend, asked: dict[str, Any]) -> dict[str, Any]:
     return {"mask": f"{backend.doors_at(_number(asked, 'x'), _number(asked, 'z')):x}"}
 
 
+def _ahead(backend: Backend, asked: dict[str, Any]) -> dict[str, Any]:
+    """What somebody meets who walks past some places: the doors pushed open at each, and what is in sight then."""
+    places = asked.get("places")
+    if not isinstance(places, list) or not 0 < len(places) <= AHEAD:
+        raise _wrong("places", f"1 to {AHEAD} places [x, z]")
+    opened, doors, seen = _mask(asked, "doors_open"), [], []
+    for one in places:
+        x, z = _place({"place": one}, "place")
+        here = backend.doors_at(x, z)
+        opened |= here
+        doors.append(f"{here:x}")
+        seen.append(f"{backend.seen_from(x, z, opened):x}")
+    return {"doors": doors, "seen": seen}
+
+
 def _slide(backend: Backend, asked: dict[str, Any]) -> dict[str, Any]:
     x, z = backend.slide(_number(asked, "x"), _number(asked, "z"), _number(asked, "dx"), _number(asked, "dz"))
     return {"place": (float(x), float(z))}
@@ -1435,6 +1452,7 @@ _GEOMETRY: dict[str, Callable[[Backend, dict[str, Any]], dict[str, Any]]] = {
     "seen_from": _seen_from,
     "line_of_sight": _line_of_sight,
     "doors_at": _doors_at,
+    "ahead": _ahead,
     "slide": _slide,
     "room_at": _room_at,
     "slots": _slots,

@@ -10,8 +10,10 @@ import os
 import random
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,6 +104,64 @@ def test_the_socket_changes_no_answer(remote: RemoteScene) -> None:
     for name in here.anchors:
         for relation in ("on", "within"):
             assert remote.slots(name, relation) == here.slots(name, relation)
+
+
+class _Counted:
+    """Counts what a scene's worker is asked; refuses some of it."""
+
+    def __init__(self, remote: RemoteScene, monkeypatch: pytest.MonkeyPatch, refused: str = "") -> None:
+        self.asked: Counter[str] = Counter()
+        ask: Any = remote._ask
+
+        def counted(answer: Any, do: str, **arguments: Any) -> Any:
+            self.asked[do] += 1
+            if do == refused:
+                raise RefusedQuestion("no", "")
+            return ask(answer, do, **arguments)
+
+        monkeypatch.setattr(remote, "_ask", counted)
+
+
+def _walk_through(remote: RemoteScene, here: KinematicScene, others: random.Random | None = None) -> int:
+    """Walk from room to room as the household does, and compare all that is met; returns the places passed."""
+    place, doors, passed = here.description.spawns[0], 0, 0
+    for room in here.description.rooms:
+        route = remote.route(place, room.name)
+        assert route is not None and route == here.route(place, room.name)
+        for x, z in route.points[1:]:
+            if others is not None and others.random() < 0.1:
+                doors |= 1 << others.randrange(len(here.description.doors))
+            assert remote.doors_at(x, z) == here.doors_at(x, z)
+            doors |= here.doors_at(x, z)
+            assert remote.seen_from(x, z, doors) == here.seen_from(x, z, doors)
+        place, passed = route.points[-1], passed + len(route.points)
+    return passed
+
+
+def test_what_a_walk_meets_is_told_many_places_at_a_time(remote: RemoteScene, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = _Counted(remote, monkeypatch)
+    here = load_scene(HOMES[0])
+    remote.forget()
+    places = _walk_through(remote, here)
+    assert places > 50
+    assert sum(counted.asked.values()) <= places / 5, counted.asked
+    assert not counted.asked["doors_at"] + counted.asked["seen_from"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_was_told_ahead_yields_to_doors_that_others_open(remote: RemoteScene, seed: int) -> None:
+    remote.forget()
+    _walk_through(remote, load_scene(HOMES[0]), random.Random(seed))
+
+
+def test_a_worker_that_cannot_look_ahead_is_asked_place_by_place(
+    remote: RemoteScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = _Counted(remote, monkeypatch, refused="ahead")
+    remote.forget()
+    places = _walk_through(remote, load_scene(HOMES[0]))
+    assert counted.asked["seen_from"] > places / 2
+    assert counted.asked["ahead"] <= places / 5, "not again for each of them"
 
 
 def test_pictures_are_those_of_the_renderer_in_this_process() -> None:

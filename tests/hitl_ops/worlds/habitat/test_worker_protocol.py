@@ -64,7 +64,7 @@ class Worker:
     def welcomed(self, load: bool = True) -> socket.socket:
         """A connection that has said hello."""
         connection = self.connect()
-        hello = self.ask(connection, "hello", protocol=1, token=self.token)
+        hello = self.ask(connection, "hello", protocol=worker.PROTOCOL, token=self.token)
         assert hello["ok"], hello
         if load:
             assert self.ask(connection, "load", scene={"kind": "home", "scene_id": "h", "folder": ""})["ok"]
@@ -177,8 +177,8 @@ def test_it_needs_nothing_but_what_it_says() -> None:
 
 def test_every_question_is_answered(there: Worker) -> None:
     connection = there.connect()
-    hello = there.ask(connection, "hello", protocol=1, token=there.token)
-    assert hello["ok"] and hello["protocol"] == 1 and hello["backend"] == "flat"
+    hello = there.ask(connection, "hello", protocol=worker.PROTOCOL, token=there.token)
+    assert hello["ok"] and hello["protocol"] == worker.PROTOCOL and hello["backend"] == "flat"
     assert hello["versions"]["flat"] == "1" and hello["capabilities"] == ["rgb", "depth", "semantic"]
     assert there.ask(connection, "ping")["ok"], "before a scene is open too"
     loaded = there.ask(connection, "load", scene={"kind": "home", "scene_id": "h", "folder": "f"})
@@ -190,6 +190,9 @@ def test_every_question_is_answered(there: Worker) -> None:
     assert int(mask, 16) == 1 << 200 | 1 << 100, "masks are of any size"
     assert there.ask(connection, "line_of_sight", a=[0, 0], b=[1, 1], doors_open="0")["clear"] is True
     assert there.ask(connection, "doors_at", x=0.0, z=0.0)["mask"] == "0"
+    ahead = there.ask(connection, "ahead", places=[[0, 0], [1, 9.5]], doors_open="8")
+    assert ahead["doors"] == ["0", "2"], "a door at the far wall"
+    assert [int(mask, 16) for mask in ahead["seen"]] == [8 | 1 << 100, 8 | 2 | 1 << 100], "seen with that door open"
     assert there.ask(connection, "room_at", x=0.0, z=0.0)["room"] == "room_1"
     assert there.ask(connection, "slots", parent="floor_room_1", relation="floor")["slots"] == [[1.0, 0.0, 1.0]]
     moment = {"objects": [], "agents": [], "open": [], "states": {}, "doors_open": "0"}
@@ -206,7 +209,7 @@ def test_a_port_of_this_machine_does_where_there_are_no_unix_sockets(python: str
     there = Worker(python, unix=False)
     assert there.address.isdecimal()
     with there.connect() as stranger:
-        assert refused(there.ask(stranger, "hello", protocol=1, token="0" * 32))
+        assert refused(there.ask(stranger, "hello", protocol=worker.PROTOCOL, token="0" * 32))
     with there.welcomed() as connection:
         assert there.ask(connection, "ping")["ok"]
     there.ended()
@@ -216,12 +219,12 @@ def test_a_port_of_this_machine_does_where_there_are_no_unix_sockets(python: str
 @pytest.mark.parametrize(
     ("hello", "said"),
     [
-        ({"do": "hello", "protocol": 1, "token": "wrong"}, "token is wrong"),
-        ({"do": "hello", "protocol": 1}, "token"),
-        ({"do": "hello", "protocol": 1, "token": 7}, "token"),
-        ({"do": "hello", "protocol": 1, "token": "täuschung"}, "token is wrong"),
-        ({"do": "hello", "protocol": 2, "token": GONE}, "protocol 2, this worker protocol 1"),
-        ({"do": "hello", "token": GONE}, "this worker protocol 1"),
+        ({"do": "hello", "protocol": worker.PROTOCOL, "token": "wrong"}, "token is wrong"),
+        ({"do": "hello", "protocol": worker.PROTOCOL}, "token"),
+        ({"do": "hello", "protocol": worker.PROTOCOL, "token": 7}, "token"),
+        ({"do": "hello", "protocol": worker.PROTOCOL, "token": "täuschung"}, "token is wrong"),
+        ({"do": "hello", "protocol": 1, "token": GONE}, "protocol 1, this worker protocol 2"),
+        ({"do": "hello", "token": GONE}, "this worker protocol 2"),
         ({"do": "load", "scene": {}}, "before 'hello'"),
         ({"do": "ping"}, "before 'hello'"),
     ],
@@ -252,7 +255,7 @@ def test_silent_strangers_delay_nobody(there: Worker) -> None:
     strangers = [there.connect() for _ in range(3)]
     strangers[1].sendall(b"\x00")
     client = there.connect()
-    send(client, {"id": 7, "do": "hello", "protocol": 1, "token": there.token})
+    send(client, {"id": 7, "do": "hello", "protocol": worker.PROTOCOL, "token": there.token})
     first, _, _ = select.select([client, *strangers], [], [], PATIENCE_S)
     assert client in first, "a stranger's time had to end before"
     assert receive(client)["ok"]
@@ -267,7 +270,7 @@ def test_silent_strangers_delay_nobody(there: Worker) -> None:
 def test_no_more_than_a_few_are_heard_at_once(there: Worker) -> None:
     silent = [there.connect() for _ in range(worker._WAITING)]
     client = there.connect()
-    send(client, {"id": 7, "do": "hello", "protocol": 1, "token": there.token})
+    send(client, {"id": 7, "do": "hello", "protocol": worker.PROTOCOL, "token": there.token})
     heard, _, _ = select.select([client, *silent], [], [], 0.5)
     assert client not in heard, "one more than may wait was heard"
     silent.pop(0).close()
@@ -302,7 +305,7 @@ def test_the_wrong_order_and_the_backends_own_mistakes_are_answered(there: Worke
     assert "cannot do 'dance'" in there.ask(connection, "dance")["error"]["what"]
     answer = there.ask(connection, "room_at", x=13, z=0)
     assert answer["error"]["what"] == "ZeroDivisionError: thirteen"
-    assert refused(there.ask(connection, "hello", protocol=1, token=there.token)), "once is enough"
+    assert refused(there.ask(connection, "hello", protocol=worker.PROTOCOL, token=there.token)), "once is enough"
     assert there.ask(connection, "room_at", x=12, z=0)["ok"]
 
 
@@ -330,15 +333,27 @@ _NAMES = st.sampled_from(
         "width",
         "height",
         "kinds",
+        "places",
         "scene",
         "token",
     ]
 )
-_QUESTIONS = ["route", "seen_from", "line_of_sight", "doors_at", "slide", "room_at", "slots", "show", "picture", "load"]
+_QUESTIONS = [
+    "route",
+    "seen_from",
+    "line_of_sight",
+    "doors_at",
+    "ahead",
+    "slide",
+    "room_at",
+    "slots",
+    "show",
+    "picture",
+]
 _SLOW = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
-@given(do=st.sampled_from([*_QUESTIONS, "ping", "hello"]) | st.text(max_size=10), arguments=st.data())
+@given(do=st.sampled_from([*_QUESTIONS, "load", "ping", "hello"]) | st.text(max_size=10), arguments=st.data())
 @_SLOW
 def test_whatever_is_asked_is_answered(there: Worker, do: str, arguments: st.DataObject) -> None:
     """Missing, superfluous, wrong: every question of a client that knows the token has exactly one answer."""
