@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.publish import disk_errors_named
+from hitl_ops.contracts.sqlite_wal import enter_wal
 
 # A writer holds the lock for well under a millisecond; half a minute of waiting means that something is stuck.
 BUSY_TIMEOUT_S = 30.0
@@ -75,7 +76,7 @@ class SharedDatabase:
             connection = sqlite3.connect(
                 self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
-            connection.execute("PRAGMA journal_mode=WAL")
+            enter_wal(connection, BUSY_TIMEOUT_S)
             # In WAL mode NORMAL survives a killed process; only a power cut may take back the last commits.
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.executescript(self._schema)

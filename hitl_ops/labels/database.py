@@ -7,7 +7,6 @@ import errno
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.contracts.publish import disk_errors_named
+from hitl_ops.contracts.sqlite_wal import enter_wal
 from hitl_ops.labels.database_errors import database_errors_named
 from hitl_ops.labels.errors import UnknownRecord
 from hitl_ops.labels.schema import REVISION, Base
@@ -197,7 +197,7 @@ def _open_sqlite(url: URL) -> Engine:
     def set_up(connection: sqlite3.Connection, _record: Any) -> None:
         # Transactions are begun below, not by the driver, which would begin them too late.
         connection.isolation_level = None
-        _enter_wal(connection)
+        enter_wal(connection, LOCK_TIMEOUT_S)
         # FULL: an acknowledged row survives a power cut, not only a kill.
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
@@ -229,19 +229,6 @@ def _make_private(path: Path) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not os.access(path, os.R_OK | os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-
-
-def _enter_wal(connection: sqlite3.Connection) -> None:
-    # The one statement that does not wait when another process opens the same new file at the same moment.
-    deadline = time.monotonic() + LOCK_TIMEOUT_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
 
 
 def _open_postgresql(url: URL) -> Engine:
