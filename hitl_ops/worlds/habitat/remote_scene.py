@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 import weakref
+from collections import deque
 from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 
@@ -40,6 +41,7 @@ from hitl_ops.worlds.household.scene import Route, SceneLost
 from hitl_ops.worlds.household.scene_description import SceneDescription, Vec3
 
 _PLACES_KEPT, _ROUTES_KEPT = 20_000, 4_096
+_WAYS_KEPT = 32
 _AHEAD = 16
 """Places of a way that are looked at in one question, about 3 m: few enough that nobody waits for it."""
 _REMEDY = "what was played goes on from its log; if it happens again, look at the worker's last words"
@@ -106,7 +108,9 @@ class RemoteScene:
         self._doors: _Kept[tuple[float, float], int]
         self._rooms: _Kept[tuple[float, float], str]
         self._slots: dict[tuple[str, str], tuple[Vec3, ...]]
-        # Where on which way a place is: whoever is there will most likely ask of the next ones too.
+        # The newest ways, and where on which of them a place is: whoever is there will most likely ask of the next
+        # ones too. Ways are asked for far more often than walked, so that their places are noted when one is met.
+        self._ways: deque[Route]
         self._on_way: _Kept[tuple[float, float], tuple[Route, int]]
         self._doors_open: int
         self._known = description
@@ -177,7 +181,7 @@ class RemoteScene:
         """Keep no answers: each is asked for anew."""
         self._routes, self._seen, self._clear = _Kept(_ROUTES_KEPT), _Kept(_PLACES_KEPT), _Kept(_PLACES_KEPT)
         self._doors, self._rooms, self._slots = _Kept(_PLACES_KEPT), _Kept(_PLACES_KEPT), {}
-        self._on_way, self._doors_open = _Kept(_PLACES_KEPT), 0
+        self._ways, self._on_way, self._doors_open = deque(maxlen=_WAYS_KEPT), _Kept(_PLACES_KEPT), 0
 
     def close(self) -> None:
         """End the worker; closing twice is harmless."""
@@ -254,8 +258,7 @@ class RemoteScene:
         if len(told.points) != len(told.lengths):
             raise UserError("the scene's worker told half a route", "report it with the worker's version")
         route = Route(told.points, told.lengths)
-        for index, place in enumerate(route.points):
-            self._on_way.put(place, (route, index))
+        self._ways.append(route)
         return self._routes.put(key, route)
 
     def seen_from(self, x: float, z: float, doors_open: int) -> int:
@@ -272,6 +275,11 @@ class RemoteScene:
 
     def _look_ahead(self, x: float, z: float) -> None:
         """Have the doors and the sights of the next places of a way told at once, if a place is on one."""
+        with contextlib.suppress(IndexError):  # another thread has taken the last one
+            while self._ways:
+                way = self._ways.popleft()
+                for index, place in enumerate(way.points):
+                    self._on_way.put(place, (way, index))
         found = self._on_way.answers.get((x, z))
         if found is None:
             return
