@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hitl_ops.contracts.decision import Role
 from hitl_ops.contracts.episode import Episode
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.file_lock import unlock_and_close
 from hitl_ops.contracts.played_scene import PlayedScene, SceneKind
 from hitl_ops.contracts.publish import TEMPORARY_MARK, disk_errors_named, publish_bytes
 from hitl_ops.records.log_flusher import LogFlusher, process_flusher
@@ -309,7 +310,7 @@ class SessionLogWriter:
                     os.ftruncate(descriptor, log.sound_bytes)
                     os.fsync(descriptor)
         except BaseException:
-            os.close(descriptor)
+            unlock_and_close(descriptor)
             raise
         return log, cls(file, descriptor, log.sound_bytes, len(log.events), flusher or process_flusher())
 
@@ -396,7 +397,7 @@ class SessionLogWriter:
             raise self._error
         with self._writing:
             if self._descriptor >= 0:
-                os.close(self._descriptor)
+                unlock_and_close(self._descriptor)
                 self._descriptor = -1
 
     def __enter__(self) -> SessionLogWriter:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from hitl_ops.contracts.decision import EpisodeResult
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.file_lock import unlock_and_close
 from hitl_ops.contracts.publish import disk_errors_named, publish_bytes
 from hitl_ops.records.session_events import FinishEvent
 from hitl_ops.records.session_export import (
@@ -115,7 +116,7 @@ def _undisturbed(file: Path) -> Iterator[None]:
     except BlockingIOError:
         raise UserError(f"session log '{file}' is still being written", "close its writer first") from None
     finally:
-        os.close(descriptor)
+        unlock_and_close(descriptor)
 
 
 def _publish(file: Path, log: SessionLog, finish: FinishEvent, session: LiveSession, frames: list[bytes]) -> ClosedPlay:

@@ -41,7 +41,7 @@ def session_of(header: SessionLogHeader, scene: Scene | None = None) -> LiveSess
 
 
 def restore(log: SessionLog | str | Path, scene: Scene | None = None) -> LiveSession:
-    """The play as it stood at the last event of its log, ready to go on.
+    """The play as it stood at the last event of its log, ready to go on; all its answers are still to be taken.
 
     Args:
         log: the log, read or to be read.
@@ -58,7 +58,6 @@ def restore(log: SessionLog | str | Path, scene: Scene | None = None) -> LiveSes
         if scene is None:
             close_scene(opened)
         raise
-    session.take_answers()
     return session
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hitl_ops.contracts.errors import UserError
@@ -57,6 +58,21 @@ def over_of(session: LiveSession, log_name: str, told: str | None = None) -> Ove
     )
 
 
+@dataclass
+class Answers:
+    """What a play answers its person; goes on with whoever takes the play up again for the same page.
+
+    Attributes:
+        given: client numbers of what has an answer.
+        waiting: answers not told yet, each with the number of the event that the log has to hold before.
+        overriding: client number of the decision for the partner that has none yet; None where there is none.
+    """
+
+    given: set[int] = field(default_factory=set)
+    waiting: deque[tuple[int, dict[str, Any]]] = field(default_factory=deque)
+    overriding: int | None = None
+
+
 class Play:
     """A play under way.
 
@@ -67,6 +83,7 @@ class Play:
         log_name: the log's path below the iteration's folder.
         partner: who decides for the partner.
         send: takes a kind of message and its payload.
+        answers: those before its scene was lost; None where nobody waits for what its log answers.
         clock: seconds since 1970, for the record.
     """
 
@@ -79,6 +96,7 @@ class Play:
         log_name: str,
         partner: Partner,
         send: Callable[[EventKind, Any], None],
+        answers: Answers | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.play_id = play_id
@@ -96,10 +114,9 @@ class Play:
         self._watched = False
         self._marked = session.tick
         self._unsaved: deque[tuple[int, int]] = deque()
-        self._answers: deque[tuple[int, dict[str, Any]]] = deque()
         self._saved_n = log.durable_n
         self._saved_seq = session.last_seq
-        self._overriding: int | None = None
+        self.answers = answers or Answers()
         self._partner_said: dict[str, Any] = {}
         self._missing: list[str] | None = None
         self._missing_of = -1
@@ -108,6 +125,19 @@ class Play:
         self._retry_at = 0.0
         if not session.paused:
             self._event(PauseEvent, reason="not joined")
+        for answer in session.take_answers():
+            if answers is not None and answer.seq not in answers.given:
+                self._answer(answer.seq, answer.action, answer.response)
+        self._go_on_overriding()
+
+    def _go_on_overriding(self) -> None:
+        """Answer a decision for the partner that ended when nobody could be told; forget one that the log lacks."""
+        if self.answers.overriding is None:
+            return
+        if self.answers.overriding > self.session.last_seq:
+            self.answers.overriding = None
+        elif (now := self.session.partner_status()).status != "acting":
+            self._answer_override(now.response)
 
     @property
     def moves(self) -> bool:
@@ -167,10 +197,10 @@ class Play:
         if op.decision >= len(decisions) or decisions[op.decision].agent != self.session.partner:
             self._send("error", {"code": "unknown_decision", "message": "The partner has made no such decision."})
             return
-        if self._overriding is not None:
+        if self.answers.overriding is not None:
             self._answer_override("Interrupted.")
         if self._event(OverrideEvent, seq=op.seq, action=op.action, decision_index=op.decision, by=op.by):
-            self._overriding = op.seq
+            self.answers.overriding = op.seq
 
     # --- time -----------------------------------------------------------------------------------------------
 
@@ -219,8 +249,9 @@ class Play:
         """Tell what has become durable, and whether the disk takes nothing more."""
         log = self.log
         durable = log.durable_n
-        while self._answers and self._answers[0][0] <= durable:
-            self._send("answer", self._answers.popleft()[1])
+        waiting = self.answers.waiting
+        while waiting and waiting[0][0] <= durable:
+            self._send("answer", waiting.popleft()[1])
         if durable != self._saved_n:
             self._saved_n = durable
             seq = -1
@@ -299,18 +330,19 @@ class Play:
 
     def _answer(self, seq: int, action: str, response: str) -> None:
         answer = {"seq": seq, "action": action, "response": response}
-        self._answers.append((self.log.next_n - 1, answer))
+        self.answers.given.add(seq)
+        self.answers.waiting.append((self.log.next_n - 1, answer))
 
     def _partner_ended(self, action: str, response: str) -> None:
         self._tell_of_partner("done", action, response)
-        if self._overriding is not None:
+        if self.answers.overriding is not None:
             self._answer_override(response)
 
     def _answer_override(self, response: str) -> None:
-        assert self._overriding is not None
+        assert self.answers.overriding is not None
         last = next(d for d in reversed(self.session.decisions) if d.agent == self.session.partner)
-        self._answer(self._overriding, last.action, response)
-        self._overriding = None
+        self._answer(self.answers.overriding, last.action, response)
+        self.answers.overriding = None
 
     def _tell_partner(self) -> None:
         now = self.session.partner_status()

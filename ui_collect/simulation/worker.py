@@ -42,7 +42,7 @@ from ui_collect.simulation.messages import (
 )
 from ui_collect.simulation.opening import OpenedPlay, open_play_in_the_end
 from ui_collect.simulation.partners import Switchboard, partner_of
-from ui_collect.simulation.play import Play, over_of
+from ui_collect.simulation.play import Answers, Play, over_of
 from ui_collect.simulation.tick_schedule import PERIOD_S, TickSchedule
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ class Worker:
         self._plays: dict[str, Play] = {}
         self._opening: dict[str, list[_OpDuringOpening]] = {}
         self._asked: dict[str, OpenPlay] = {}
+        self._answers: dict[str, Answers] = {}
         self._closing: set[str] = set()
         self._outgoing: list[PlayEvent] = []
         self._chores: queue.SimpleQueue[Callable[[], Callable[[], None]] | None] = queue.SimpleQueue()
@@ -236,6 +237,7 @@ class Worker:
 
     def _not_opened(self, play_id: str, reason: str) -> None:
         del self._opening[play_id]
+        self._answers.pop(play_id, None)
         self._send(play_id, "error", {"code": "cannot_open", "message": reason})
 
     def _opened(self, opened: OpenedPlay) -> None:
@@ -243,6 +245,7 @@ class Worker:
         waiting = self._opening.pop(asked.play_id)
         self._send(asked.play_id, "opened", opened.told)
         if opened.log is None:
+            self._answers.pop(asked.play_id, None)
             self._send(asked.play_id, "over", over_of(opened.session, opened.log_name).model_dump())
             self._close_scene(opened.session)
             return
@@ -255,6 +258,7 @@ class Worker:
                 asked.partner, opened.session, self._switchboard, play_id=asked.play_id, style=asked.style
             ),
             send=lambda kind, payload: self._send(asked.play_id, kind, payload),
+            answers=self._answers.pop(asked.play_id, None),
         )
         self._plays[asked.play_id] = play
         self._asked[asked.play_id] = asked
@@ -324,7 +328,7 @@ class Worker:
         """The process of a play's scene has ended: the play goes on from its log, in another one.
 
         As after the death of this process: everything its log took in is done again, the rest is sent again by nobody,
-        because nobody was told that it happened.
+        because nobody was told that it happened; answers that were not told yet are.
         """
         _say(f"play {play.play_id}: {error}")
         if play.over is not None:
@@ -335,7 +339,7 @@ class Worker:
         asked = self._asked[play.play_id].model_copy(update={"resume": True})
         play.give_up()
         del self._plays[play.play_id], self._asked[play.play_id]
-        self._opening[play.play_id] = []
+        self._opening[play.play_id], self._answers[play.play_id] = [], play.answers
         self._close_scene(play.session)
 
         def chore() -> Callable[[], None]:

@@ -32,9 +32,9 @@ from hitl_ops.worlds.habitat.messages import (
     RouteAnswer,
     SlotsAnswer,
 )
+from hitl_ops.worlds.habitat.shown_moment import moment_of
 from hitl_ops.worlds.habitat.worker_process import WorkerProcess
 from hitl_ops.worlds.household.facts import Facts
-from hitl_ops.worlds.household.renderer.agent_body import hand
 from hitl_ops.worlds.household.renderer.camera import Camera
 from hitl_ops.worlds.household.renderer.frame import Frame
 from hitl_ops.worlds.household.scene import Route, SceneLost
@@ -401,33 +401,6 @@ class RemoteRenderer:
 
     def close(self) -> None:
         """See ``Renderer.close``; the scene stays open."""
-
-
-def moment_of(facts: Facts, description: SceneDescription) -> dict[str, Any]:
-    """Everything that moves, as the worker's ``show`` takes it."""
-    objects = []
-    for name, thing in facts.objects.items():
-        held = int(thing.parent.removeprefix("agent_")) if thing.relation == "held" else None
-        objects.append(
-            {
-                "name": name,
-                "kind": thing.kind,
-                "position": thing.position if held is None else hand(facts.agents[held]),
-                "yaw": 0.0,
-                "held_by": held,
-                "parent": thing.parent,
-                "relation": thing.relation,
-                "states": thing.states,
-            }
-        )
-    doors = sum(1 << i for i, door in enumerate(description.doors) if facts.doors_open.get(door.name))
-    return {
-        "objects": objects,
-        "agents": [{"x": agent.x, "z": agent.z, "yaw": agent.yaw} for agent in facts.agents],
-        "open": [name for name, is_open in facts.furniture_open.items() if is_open],
-        "states": facts.furniture_states,
-        "doors_open": f"{doors:x}",
-    }
 
 
 def _sentence(worker: WorkerProcess, why: str) -> str:

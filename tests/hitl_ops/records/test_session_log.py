@@ -271,6 +271,26 @@ def test_numbers_have_no_gaps(tmp_path: Path, flusher: LogFlusher) -> None:
         writer.append(mark(0))
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_process_that_is_just_being_started_does_not_keep_a_log(tmp_path: Path, flusher: LogFlusher) -> None:
+    """Between fork and exec it has a copy of the descriptor, and with it the lock."""
+    path = log_path(tmp_path, "p1")
+    writer = SessionLogWriter.create(path, header(), flusher=flusher)
+    held, let_go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(let_go)
+        os.read(held, 1)
+        os._exit(0)
+    try:
+        writer.close()
+        SessionLogWriter.resume(path, flusher=flusher)[1].close()
+    finally:
+        os.close(held)
+        os.close(let_go)
+        os.waitpid(child, 0)
+
+
 def test_one_process_holds_a_log(tmp_path: Path, flusher: LogFlusher) -> None:
     path = log_path(tmp_path, "p1")
     with SessionLogWriter.create(path, header(), flusher=flusher):

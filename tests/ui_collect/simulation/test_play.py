@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from hitl_ops.contracts.planner import Observation
 from hitl_ops.contracts.store import Store
+from hitl_ops.records.session_events import ActEvent
 from hitl_ops.records.session_log import read_session_log
 from hitl_ops.rollouts.session_replay import replay
 from hitl_ops.serving.decision_client import DecisionClient
@@ -22,7 +24,7 @@ from ui_collect.keyframes import pictured
 from ui_collect.simulation.messages import Act, Finish, Input, OpenPlay, Override, Skip
 from ui_collect.simulation.opening import open_play
 from ui_collect.simulation.partners import OraclePartner, PartnerReply, PolicyPartner, Switchboard
-from ui_collect.simulation.play import Play
+from ui_collect.simulation.play import Answers, Play
 
 PLAY, SESSION = "00000000000000aa", "00000000000000bb"
 
@@ -58,7 +60,7 @@ class Stage:
         self.seq = -1
         self.play = self.opened()
 
-    def opened(self, **changes: Any) -> Play:
+    def opened(self, answers: Answers | None = None, **changes: Any) -> Play:
         asked = OpenPlay(
             play_id=PLAY,
             session_id=SESSION,
@@ -78,7 +80,15 @@ class Stage:
             log_name=opened.log_name,
             partner=self.partner,
             send=lambda kind, payload: self.said.append((kind, payload)),
+            answers=answers,
         )
+
+    def lose_the_scene(self) -> None:
+        """As a worker does whose scene was killed: the log is closed, and the play taken up again from it."""
+        self.play.give_up()
+        self.play.log.close()
+        self.play = self.opened(self.play.answers, resume=True)
+        self.play.join()
 
     @property
     def log(self) -> Path:
@@ -281,6 +291,64 @@ def test_a_play_is_taken_up_where_its_log_ends(stage: Stage) -> None:
     assert stage.heard("saved")[0]["seq"] == stage.seq
     assert stage.heard("partner")[-1]["status"] == "acting"
     stage.until(lambda: again.session.world.facts.agents[0].held == "mug_1")
+
+
+def test_what_was_not_answered_when_the_scene_was_lost_is_answered_after(stage: Stage) -> None:
+    """Each once: what the log has an answer to, what waited for the disk, and what is still under way."""
+    stage.play.join()
+    assert stage.do("Navigate[mug_1]") == SUCCESS
+    stage.act("Navigate[bedroom_bed_1]")
+    for _ in range(10):
+        stage.play.tick()
+    broken_off = stage.seq
+    stage.act("Navigate[mug_1]")
+    assert len(stage.heard("answer")) == 1, "the disk has not said yet that it holds this"
+    stage.lose_the_scene()
+    stage.run(1)
+    assert stage.heard("answer")[1:] == [
+        {"seq": broken_off, "action": "Navigate[bedroom_bed_1]", "response": "Interrupted."}
+    ]
+    stage.lose_the_scene()
+    stage.until(lambda: len(stage.heard("answer")) > 2)
+    assert [answer["seq"] for answer in stage.heard("answer")] == [0, broken_off, stage.seq]
+
+
+def test_an_answer_that_only_the_log_brings_about_is_told(stage: Stage) -> None:
+    """The scene was lost between the log's taking an act in and its being carried out."""
+    stage.play.join()
+    stage.act("Navigate[mug_1]")
+    stage.run(3)
+    log = stage.play.log
+    log.append(
+        ActEvent(
+            n=log.next_n, tick=stage.play.session.tick, wall=time.time(), seq=stage.next_seq(), action="Navigate[mug_1]"
+        )
+    )
+    stage.lose_the_scene()
+    stage.until(lambda: len(stage.heard("answer")) == 2)
+    assert [answer["response"] for answer in stage.heard("answer")] == ["Interrupted.", SUCCESS]
+
+
+@pytest.mark.parametrize("when", ["under way", "answered, not told", "not in the log"])
+def test_a_decision_for_the_partner_is_answered_after_the_scene_was_lost(stage: Stage, when: str) -> None:
+    stage.partner.says = ["Navigate[bedroom_bed_1]"]
+    stage.play.join()
+    stage.until(lambda: bool(stage.play.session.decisions))
+    seq = stage.next_seq()
+    override = Override(play_id=PLAY, seq=seq, action="Navigate[mug_1]", decision=0)
+    if when != "not in the log":
+        stage.play.take(override)
+        stage.run(1)
+    if when == "answered, not told":
+        while not stage.play.answers.waiting:
+            stage.play.tick()
+    assert not stage.heard("answer")
+    stage.lose_the_scene()
+    stage.play.take(override)  # as a page does that was not told it is kept
+    stage.until(lambda: bool(stage.heard("answer")))
+    stage.run(30)
+    (answer,) = stage.heard("answer")
+    assert answer == {"seq": seq, "action": "Navigate[mug_1]", "response": SUCCESS}
 
 
 def test_a_play_that_was_over_is_over_again(stage: Stage) -> None:
