@@ -262,13 +262,21 @@ def test_a_slow_line_and_a_kill_lose_no_choice(server: CompareServer, browser: B
     pair(page)
     prefetched(page)
 
-    def slow(route: Route) -> None:
-        time.sleep(0.4)
-        route.continue_()
+    held: list[Route] = []
+    slow = True
 
-    routed(page, "**/api/compare/labels", slow)
+    def hold(route: Route) -> None:
+        if slow:
+            held.append(route)
+        else:
+            route.continue_()
+
+    routed(page, "**/api/compare/labels", hold)
     order = [say(page, "ArrowLeft") for _ in range(2)]
     assert page.locator("#saved").text_content() != "Saved", "the next pair waits for no answer"
+    slow = False
+    for route in held:
+        route.continue_()
     saved(page)
     page.unroute("**/api/compare/labels")
 
