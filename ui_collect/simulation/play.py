@@ -199,8 +199,10 @@ class Play:
             return
         if self.answers.overriding is not None:
             self._answer_override("Interrupted.")
-        if self._event(OverrideEvent, seq=op.seq, action=op.action, decision_index=op.decision, by=op.by):
-            self.answers.overriding = op.seq
+        # Noted first: the scene may be lost once the log holds it.
+        self.answers.overriding = op.seq
+        if not self._event(OverrideEvent, seq=op.seq, action=op.action, decision_index=op.decision, by=op.by):
+            self.answers.overriding = None
 
     # --- time -----------------------------------------------------------------------------------------------
 

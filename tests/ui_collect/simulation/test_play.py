@@ -18,6 +18,7 @@ from hitl_ops.records.session_events import ActEvent
 from hitl_ops.records.session_log import read_session_log
 from hitl_ops.rollouts.session_replay import replay
 from hitl_ops.serving.decision_client import DecisionClient
+from hitl_ops.worlds.household.scene import SceneLost
 from hitl_ops.worlds.household.tools import SUCCESS
 from tests.support.plays import small_episode
 from ui_collect.keyframes import pictured
@@ -329,14 +330,24 @@ def test_an_answer_that_only_the_log_brings_about_is_told(stage: Stage) -> None:
     assert [answer["response"] for answer in stage.heard("answer")] == ["Interrupted.", SUCCESS]
 
 
-@pytest.mark.parametrize("when", ["under way", "answered, not told", "not in the log"])
-def test_a_decision_for_the_partner_is_answered_after_the_scene_was_lost(stage: Stage, when: str) -> None:
+@pytest.mark.parametrize("when", ["under way", "answered, not told", "lost as it began", "not in the log"])
+def test_a_decision_for_the_partner_is_answered_after_the_scene_was_lost(
+    stage: Stage, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage.partner.says = ["Navigate[bedroom_bed_1]"]
     stage.play.join()
     stage.until(lambda: bool(stage.play.session.decisions))
     seq = stage.next_seq()
     override = Override(play_id=PLAY, seq=seq, action="Navigate[mug_1]", decision=0)
-    if when != "not in the log":
+    if when == "lost as it began":
+
+        def apply(_event: Any) -> None:
+            raise SceneLost("the scene's worker has ended", "")
+
+        monkeypatch.setattr(stage.play.session, "apply", apply)
+        with pytest.raises(SceneLost):
+            stage.play.take(override)
+    elif when != "not in the log":
         stage.play.take(override)
         stage.run(1)
     if when == "answered, not told":
