@@ -180,7 +180,6 @@ def _player(store: Store) -> Callable[[], float]:
     from hitl_ops.rollouts.episode_sets import generate_episode
     from hitl_ops.rollouts.session_closing import close_play
     from hitl_ops.rollouts.session_replay import session_of
-    from hitl_ops.worlds.household.kinematic_scene import KIND
 
     episode = generate_episode("train", 0)
     labels = LabelStore.open(store.labels_url)
@@ -190,9 +189,7 @@ def _player(store: Store) -> Callable[[], float]:
 
     def play() -> float:
         row = labels.start_play(sitting.id, episode.episode_id, 1)
-        header = SessionLogHeader(
-            session_id=sitting.id, play_id=row.id, episode=episode, started=time.time(), scene=KIND
-        )
+        header = SessionLogHeader(session_id=sitting.id, play_id=row.id, episode=episode, started=time.time())
         log = log_path(sessions / sitting.id, row.id)
         with SessionLogWriter.create(log, header) as writer:
             session = session_of(header)

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-KinematicKind = Literal["kinematic", "kinematic-2"]
-"""Ways that lead from cell to cell, and ways in straight lines: what was played in the first is replayed in it."""
-SceneKind = Literal[KinematicKind, "habitat"]
-"""Geometry of the playing process itself, or of habitat-sim's."""
+SceneKind = Literal["kinematic", "habitat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +13,7 @@ class PlayedScene:
     """All that decides a scene's geometry; interpreters and graphics cards belong to the machine that opens it.
 
     Attributes:
-        kind: which scene; of the kinematic one, how ways are found in it.
+        kind: which scene, as ``SceneConfig.kind`` names it.
         scene_id: as the episode names it.
         backend: what answered in the scene's process, as ``HabitatConfig.backend`` names it; empty for a scene of the
             playing process itself, and in records that are older than this field.

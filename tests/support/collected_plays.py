@@ -18,7 +18,6 @@ from hitl_ops.records.session_export import episode_file_path
 from hitl_ops.records.session_log import SessionLogHeader, SessionLogWriter, closed_log_path, log_path
 from hitl_ops.records.traces import trace_path
 from hitl_ops.rollouts.session_closing import close_play
-from hitl_ops.worlds.household.kinematic_scene import KIND
 from tests.support.plays import Player
 
 
@@ -112,7 +111,6 @@ class Collected:
             "iteration": self.iteration,
             "tutorial": tutorial,
             "started": time.time(),
-            "scene": KIND,
         }
         head = SessionLogHeader(**{**fields, **header})
         log = log_path(self.sessions / sitting.id, row.id)

@@ -21,7 +21,7 @@ from hitl_ops.records.session_events import (
 from hitl_ops.records.session_log import SessionLogHeader, SessionLogWriter
 from hitl_ops.rollouts.live_session import LiveSession
 from hitl_ops.rollouts.session_replay import session_of
-from hitl_ops.worlds.household.kinematic_scene import KIND, load_scene
+from hitl_ops.worlds.household.kinematic_scene import load_scene
 from hitl_ops.worlds.household.world import Finished, heading
 
 HOME = "flywheel_train_000"
@@ -68,7 +68,6 @@ def header(play_id: str = "p1", **changes: Any) -> SessionLogHeader:
         "participant": "ann",
         "partner_policy": "policy-1",
         "started": STARTED,
-        "scene": KIND,
     }
     return SessionLogHeader(**{**fields, **changes})
 
@@ -164,10 +163,10 @@ class Player:
         return [ended for _ in range(ticks) for ended in self.session.step()]
 
     def walk_to(self, target: str, within: float = 0.15) -> None:
-        """Walk with the keys, from cell to cell as steps are held to, until the person stands at a target's access."""
+        """Walk with the keys, along the shortest way, until the person stands at a target's access."""
         world, human = self.session.world, self.session.human
         body = world.state.facts.agents[human]
-        route = load_scene(world.episode.scene_id, "kinematic").route((body.x, body.z), target)
+        route = world.scene.route((body.x, body.z), target)
         assert route is not None
         for point in route.points[1:]:
             for _ in range(400):

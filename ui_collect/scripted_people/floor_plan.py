@@ -6,9 +6,8 @@ import math
 
 import numpy as np
 
-from hitl_ops.worlds.household.floor import floor_grid
 from hitl_ops.worlds.household.grid import CELL, ShortestWays
-from hitl_ops.worlds.household.layout import room_middle
+from hitl_ops.worlds.household.layout import floor_grid, room_middle
 from hitl_ops.worlds.household.scene_description import SceneDescription
 
 Place = tuple[float, float]

@@ -15,7 +15,7 @@ from hitl_ops.contracts.played_scene import PlayedScene
 from hitl_ops.contracts.store import Store
 from hitl_ops.worlds.habitat.config import MACHINE_VARIABLES, HabitatConfig, SceneConfig
 from hitl_ops.worlds.household.catalog import OBJECT_SHAPES
-from hitl_ops.worlds.household.kinematic_scene import KIND, KinematicScene, home_of, is_home, load_scene
+from hitl_ops.worlds.household.kinematic_scene import home_of, is_home, load_scene
 from hitl_ops.worlds.household.scene import Scene
 from hitl_ops.worlds.household.scene_description import SceneDescription
 
@@ -38,7 +38,7 @@ def open_scene(config: SceneConfig, scene_id: str) -> Scene:
 def scene_to_play(config: SceneConfig, scene_id: str) -> PlayedScene:
     """The scene that :func:`open_scene` would open, for records."""
     if config.kind == "kinematic":
-        return PlayedScene(KIND, scene_id)
+        return PlayedScene("kinematic", scene_id)
     dataset = "" if is_home(scene_id) else config.habitat.scene_dataset
     return PlayedScene(config.kind, scene_id, config.habitat.backend, dataset)
 
@@ -54,8 +54,8 @@ def open_recorded_scene(played: PlayedScene, config: SceneConfig | None = None) 
     Raises:
         UserError: see :func:`open_scene`; or this machine has no such data set or backend.
     """
-    if played.kind != "habitat":
-        return load_scene(played.scene_id, played.kind)
+    if played.kind == "kinematic":
+        return load_scene(played.scene_id)
     usual = config.habitat if config is not None else HabitatConfig.of_machine()
     return _open_remote(_as_recorded(played, usual), played.scene_id)
 
@@ -104,7 +104,7 @@ def recorded_scene(played: PlayedScene, config: SceneConfig | None = None) -> It
 
 def close_scene(scene: Scene) -> None:
     """Give a scene back; those of this process stay for the next episode."""
-    if not isinstance(scene, KinematicScene):
+    if scene.played_scene.kind != "kinematic":
         from hitl_ops.worlds.habitat.remote_scene import RemoteScene
 
         if isinstance(scene, RemoteScene):
@@ -117,7 +117,7 @@ def check_scene(scene: Scene) -> None:
     Raises:
         SceneLost: it has.
     """
-    if not isinstance(scene, KinematicScene):
+    if scene.played_scene.kind != "kinematic":
         from hitl_ops.worlds.habitat.remote_scene import RemoteScene
 
         if isinstance(scene, RemoteScene):

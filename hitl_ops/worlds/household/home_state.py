@@ -11,9 +11,8 @@ from hitl_ops.contracts.episode import Episode
 from hitl_ops.contracts.errors import UserError
 from hitl_ops.worlds.household.catalog import OBJECTS, kind_of
 from hitl_ops.worlds.household.facts import AgentFacts, Facts, ObjectFacts, Relation, Vec3
-from hitl_ops.worlds.household.floor import footprint
 from hitl_ops.worlds.household.knowledge import Belief, Knowledge
-from hitl_ops.worlds.household.layout import REACH
+from hitl_ops.worlds.household.layout import REACH, footprint
 from hitl_ops.worlds.household.scene import Scene
 from hitl_ops.worlds.household.scene_description import Furniture
 

@@ -10,45 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.contracts.played_scene import KinematicKind, PlayedScene
-from hitl_ops.worlds.household.floor import floor_grid, solid_rectangles
-from hitl_ops.worlds.household.grid import AGENT_RADIUS, CELL, Grid, ShortestWays
-from hitl_ops.worlds.household.layout import generate_home, room_middle
+from hitl_ops.contracts.played_scene import PlayedScene
+from hitl_ops.worlds.household.grid import Grid, ShortestWays
+from hitl_ops.worlds.household.layout import floor_grid, generate_home, room_middle
 from hitl_ops.worlds.household.scene import Route
 from hitl_ops.worlds.household.scene_description import SceneDescription, Vec3
-from hitl_ops.worlds.household.straight_ways import Place, StraightWays, strides
 
 SIGHT_RANGE = 9.0
 """How far agents recognise things, metres."""
-_BESIDE_A_CELL = AGENT_RADIUS - CELL / 2 - 1e-3
-"""Clearance of the middle of a cell that a way may touch, metres."""
 DOOR_PUSH = 0.7
 """A closed door opens when somebody comes this close, metres."""
-KIND: KinematicKind = "kinematic-2"
-"""What is played in now."""
 
 
 class KinematicScene:
-    """Geometry of a generated home; implements ``scene.Scene``.
+    """Geometry of a generated home; implements ``scene.Scene``."""
 
-    Steps are held to the grid's free cells; ways lead past walls and furniture as close as a body gets, which may be
-    up to half a cell beside them.
-
-    Args:
-        description: the home.
-        kind: how ways are found.
-    """
-
-    def __init__(self, description: SceneDescription, kind: KinematicKind = KIND) -> None:
-        self.played_scene = PlayedScene(kind, description.scene_id)
+    def __init__(self, description: SceneDescription) -> None:
+        self.played_scene = PlayedScene("kinematic", description.scene_id)
         self.description = description
         self._furniture = {piece.name: piece for piece in description.furniture}
         self._rooms = {room.name: room for room in description.rooms}
         self.grid: Grid = floor_grid(description.rooms, description.walls, description.doors, description.furniture)
         self.anchors = tuple([*self._furniture, *(f"floor_{name}" for name in self._rooms)])
-        self._passable = floor_grid(
-            description.rooms, description.walls, description.doors, description.furniture, margin=_BESIDE_A_CELL
-        ).free.ravel()
+        self._ways = ShortestWays(self.grid)
         self._goals: dict[str, tuple[int, ...]] = {}
         self._routes: dict[tuple[int, tuple[int, ...]], Route | None] = {}
         for piece in description.furniture:
@@ -64,47 +48,12 @@ class KinematicScene:
     def route(self, start: tuple[float, float], target: str | tuple[float, float]) -> Route | None:
         """See ``Scene.route``. Routes between cells are kept: homes are walked many thousand times."""
         goals = self._goals[target] if isinstance(target, str) else (self.grid.cell(*target),)
-        places = (start,) if isinstance(target, str) else (start, target)
-        if self.played_scene.kind == KIND and not all(self.grid.is_free(*place) for place in places):
-            return self._route_beside(start, target)
-        key = (self.grid.cell(*start), goals)
+        first = self.grid.cell(*start)
+        key = (first, goals)
         if key not in self._routes:
-            self._routes[key] = self._route_between(*key)
+            cells = self._ways.way(first, goals)
+            self._routes[key] = None if cells is None else self._route_of(cells)
         return self._routes[key]
-
-    def _route_between(self, first: int, goals: tuple[int, ...]) -> Route | None:
-        if self.played_scene.kind == KIND:
-            return self._straight_route(self.grid.center(first), tuple(map(self.grid.center, goals)), keep=True)
-        cells = self._cell_ways.way(first, goals)
-        return None if cells is None else self._route_of(cells)
-
-    def _route_beside(self, start: Place, target: str | Place) -> Route | None:
-        """A route from or to where somebody was stopped on the way, beside the free cells; these are not kept."""
-        begin = self._stand(start)
-        ends = map(self.grid.center, self._goals[target]) if isinstance(target, str) else (self._stand(target),)
-        reachable = tuple(end for end in ends if end is not None)
-        if begin is None or not reachable:
-            return None
-        return self._straight_route(begin, reachable, keep=False)
-
-    def _stand(self, place: Place) -> Place | None:
-        """Where ways lead from or to for somebody at a place; None where nobody can be."""
-        if self.grid.is_free(*place):
-            return self.grid.center(self.grid.cell(*place))
-        return place if self._straight_ways.is_clear(*place) else None
-
-    def _straight_route(self, start: Place, goals: tuple[Place, ...], *, keep: bool) -> Route | None:
-        bends = self._straight_ways.way(start, goals, keep=keep)
-        return None if bends is None else Route(*strides(bends, CELL))
-
-    @functools.cached_property
-    def _cell_ways(self) -> ShortestWays:
-        return ShortestWays(self.grid)
-
-    @functools.cached_property
-    def _straight_ways(self) -> StraightWays:
-        solid = solid_rectangles(self.description.walls, self.description.furniture)
-        return StraightWays(np.array(solid), AGENT_RADIUS)
 
     def _route_of(self, cells: list[int]) -> Route:
         points = [self.grid.center(cell) for cell in cells]
@@ -115,14 +64,12 @@ class KinematicScene:
 
     def slide(self, x: float, z: float, dx: float, dz: float) -> tuple[float, float]:
         """See ``Scene.slide``."""
-        for ahead in ((x + dx, z + dz), (x + dx, z), (x, z + dz)):
-            if self.grid.is_free(*ahead):
-                return ahead
-        if not self.grid.is_free(x, z):
-            # Stopped on a way that leads beside the free cells: one gets back as one got there.
-            for ahead in ((x + dx, z + dz), (x + dx, z), (x, z + dz)):
-                if self._straight_ways.is_clear(*ahead):
-                    return ahead
+        if self.grid.is_free(x + dx, z + dz):
+            return x + dx, z + dz
+        if self.grid.is_free(x + dx, z):
+            return x + dx, z
+        if self.grid.is_free(x, z + dz):
+            return x, z + dz
         return x, z
 
     def room_at(self, x: float, z: float) -> str:
@@ -178,7 +125,7 @@ class KinematicScene:
 
     def _precompute_sight(self) -> list[tuple[int, tuple[tuple[int, int], ...]]]:
         """For every cell: the anchors always seen, and those seen when certain doors stand open."""
-        cells = np.flatnonzero(self._passable)
+        cells = np.flatnonzero(self.grid.free.ravel())
         places = np.array([self.grid.center(cell) for cell in cells.tolist()])
         anchors = self._anchor_points()
         walls, doors = self._barriers
@@ -205,7 +152,7 @@ class KinematicScene:
 
     def _precompute_doors(self) -> list[int]:
         masks = [0] * self.grid.free.size
-        for cell in np.flatnonzero(self._passable).tolist():
+        for cell in np.flatnonzero(self.grid.free.ravel()).tolist():
             center = self.grid.center(cell)
             for index, door in enumerate(self.description.doors):
                 middle = ((door.start[0] + door.end[0]) / 2, (door.start[1] + door.end[1]) / 2)
@@ -270,19 +217,11 @@ def is_home(scene_id: str) -> bool:
     return len(parts) == 3 and parts[0] == "flywheel" and parts[1] in ("train", "val", "test") and parts[2].isdigit()
 
 
-def load_scene(scene_id: str, kind: KinematicKind = KIND) -> KinematicScene:
+@functools.lru_cache(maxsize=64)
+def load_scene(scene_id: str) -> KinematicScene:
     """The scene an episode names, kept for the next episode in the same home.
-
-    Args:
-        scene_id: the home's name.
-        kind: how ways are found in it.
 
     Raises:
         UserError: see ``home_of``.
     """
-    return _kept_scene(scene_id, kind)
-
-
-@functools.lru_cache(maxsize=64)
-def _kept_scene(scene_id: str, kind: KinematicKind) -> KinematicScene:
-    return KinematicScene(home_of(scene_id), kind)
+    return KinematicScene(home_of(scene_id))

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.random import Generator
 
 from hitl_ops.worlds.household.catalog import FURNITURE, ROOMS, FurnitureKind
-from hitl_ops.worlds.household.floor import Rectangle, floor_grid, footprint
 from hitl_ops.worlds.household.furniture_parts import furniture_parts
-from hitl_ops.worlds.household.grid import CELL, Grid, regions
+from hitl_ops.worlds.household.grid import AGENT_RADIUS, CELL, Grid, regions
 from hitl_ops.worlds.household.scene_description import Door, Furniture, Room, SceneDescription, Vec3, Wall
 
 DOOR_WIDTH = 1.0
@@ -28,6 +27,8 @@ REACH = 2.0
 WALL_MARGIN = 0.06
 _ESSENTIAL = ("kitchen", "living_room", "bedroom", "bathroom")
 _OPTIONAL = ("office", "dining_room", "laundry_room", "hallway", "playroom", "garage", "bedroom")
+
+Rectangle = tuple[float, float, float, float]
 
 
 @dataclass
@@ -186,6 +187,43 @@ def _join_rooms(plan: _Plan) -> bool:
 def _add_wall(plan: _Plan, start: tuple[float, float], end: tuple[float, float]) -> None:
     if math.dist(start, end) > 0.02:
         plan.walls.append(Wall(start=start, end=end))
+
+
+# --- floor -----------------------------------------------------------------------------------------------------
+
+
+def floor_grid(
+    rooms: list[Room] | tuple[Room, ...],
+    walls: list[Wall] | tuple[Wall, ...],
+    doors: list[Door] | tuple[Door, ...],
+    furniture: list[Furniture] | tuple[Furniture, ...],
+) -> Grid:
+    """The cells an agent may stand on: inside a room or doorway, clear of walls and furniture."""
+    x0 = min(room.bounds[0] for room in rooms)
+    z0 = min(room.bounds[1] for room in rooms)
+    x1 = max(room.bounds[2] for room in rooms)
+    z1 = max(room.bounds[3] for room in rooms)
+    shape = (round((z1 - z0) / CELL), round((x1 - x0) / CELL))
+    grid = Grid(x0, z0, np.ones(shape, dtype=bool))
+    for wall in walls:
+        half = wall.thickness / 2
+        grid.block(
+            min(wall.start[0], wall.end[0]) - half,
+            min(wall.start[1], wall.end[1]) - half,
+            max(wall.start[0], wall.end[0]) + half,
+            max(wall.start[1], wall.end[1]) + half,
+            margin=AGENT_RADIUS,
+        )
+    for piece in furniture:
+        grid.block(*footprint(piece.position, piece.size, piece.yaw))
+    return grid
+
+
+def footprint(position: Vec3, size: Vec3, yaw: float) -> Rectangle:
+    """The rectangle (x0, z0, x1, z1) a piece of furniture covers; yaw is a multiple of 90 degrees."""
+    turned = round(yaw / (math.pi / 2)) % 2 == 1
+    half_x, half_z = (size[2] / 2, size[0] / 2) if turned else (size[0] / 2, size[2] / 2)
+    return (position[0] - half_x, position[2] - half_z, position[0] + half_x, position[2] + half_z)
 
 
 # --- furniture -------------------------------------------------------------------------------------------------

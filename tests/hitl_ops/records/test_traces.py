@@ -43,7 +43,7 @@ HEADER = st.builds(
     roles=st.dictionaries(st.integers(0, 3), st.sampled_from(["human", "ai"]), max_size=2),
     policies=st.dictionaries(st.integers(0, 3), TEXT, max_size=2),
     world=TEXT,
-    scene=st.sampled_from(["kinematic", "kinematic-2", "habitat"]),
+    scene=st.sampled_from(["kinematic", "habitat"]),
     scene_backend=TEXT,
     scene_dataset=TEXT,
 )

@@ -22,18 +22,10 @@ from hitl_ops.records.session_export import (
     read_episode_file,
     read_session_file,
 )
-from hitl_ops.records.session_log import (
-    SessionLogHeader,
-    SessionLogWriter,
-    list_session_logs,
-    log_path,
-    read_session_log,
-    sealed,
-)
+from hitl_ops.records.session_log import SessionLogWriter, list_session_logs, log_path, read_session_log, sealed
 from hitl_ops.records.traces import read_trace
 from hitl_ops.rollouts.session_closing import ClosedPlay, close_play, close_session
-from hitl_ops.rollouts.session_replay import ReplayedPlay, moments, replay, restore
-from hitl_ops.worlds.household.kinematic_scene import load_scene
+from hitl_ops.rollouts.session_replay import moments, replay, restore
 from tests.support.plays import STARTED, Player, header
 from tests.support.random_plays import PLAY, play
 
@@ -333,18 +325,3 @@ def test_damaged_session_files_are_told(closed: tuple[Player, ClosedPlay], tmp_p
         path.write_bytes(gzip.compress(json.dumps({**body, key: value}).encode()))
         with pytest.raises(UserError, match=f"field '{key}"):
             read_episode_file(path)
-
-
-def test_a_play_on_ways_from_cell_to_cell_is_replayed_on_them(tmp_path: Path) -> None:
-    """What logs written before ways were straight say, or leave out."""
-    player = logged(tmp_path, scene="kinematic")
-    player.act("Navigate[bedroom_bed_1]")
-    player.run(100)
-    player.finish()
-    assert player.writer is not None
-    player.writer.close()
-    log = read_session_log(log_path(tmp_path, "p1"))
-    assert replay(log.path).difference is None
-    (straight,) = moments(log, scene=load_scene(log.header.episode.scene_id))
-    assert ReplayedPlay(log, straight, straight.digest()).difference is not None
-    assert SessionLogHeader.model_fields["scene"].default == log.header.scene

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import pytest
 
-from hitl_ops.worlds.household.floor import footprint
+from hitl_ops.worlds.household.layout import footprint
 from hitl_ops.worlds.household.scene import Route, Scene
 from hitl_ops.worlds.household.world import STEP_LENGTH
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from hitl_assets.presets import chosen_preset
 from hitl_ops.contracts.config import apply_overrides
 from hitl_ops.contracts.errors import UserError
-from hitl_ops.contracts.played_scene import KinematicKind
 from hitl_ops.experts.oracle import Oracle
 from hitl_ops.records.traces import read_trace, write_trace
 from hitl_ops.rollouts.play import play_episode
@@ -20,7 +17,7 @@ from hitl_ops.rollouts.run import RolloutConfig, run_rollouts
 from hitl_ops.worlds.habitat.config import PYTHON_VARIABLE, SceneConfig
 from hitl_ops.worlds.habitat.open_scene import KeptScenes, open_recorded_scene, open_scene
 from hitl_ops.worlds.habitat.remote_scene import RemoteScene
-from hitl_ops.worlds.household.kinematic_scene import KIND, KinematicScene
+from hitl_ops.worlds.household.kinematic_scene import KinematicScene
 from tests.support.habitat_environment import BEHIND_THE_SOCKET
 from tests.support.plays import small_episode
 from ui_collect.settings import CollectSettings
@@ -75,10 +72,9 @@ def test_what_was_played_names_its_scene_and_stays_in_it(tmp_path: Path) -> None
     write_trace(path, played.header, played.decisions, played.result)
     assert read_trace(path).header.scene == "habitat"
     usual = play_episode(small_episode(), {0: oracle, 1: oracle})
-    assert usual.header.scene == KIND and usual.result.state_hash == played.result.state_hash
-    for kind in get_args(KinematicKind):
-        again = open_recorded_scene(replace(usual.header.played_scene, kind=kind), BEHIND_THE_SOCKET)
-        assert isinstance(again, KinematicScene) and again.played_scene.kind == kind, "whatever is preferred now"
+    assert usual.header.scene == "kinematic" and usual.result.state_hash == played.result.state_hash
+    again = open_recorded_scene(usual.header.played_scene, BEHIND_THE_SOCKET)
+    assert isinstance(again, KinematicScene), "whatever is preferred now"
 
 
 def test_a_few_scenes_are_kept_and_lost_ones_are_opened_anew() -> None:

@@ -1,13 +1,12 @@
 /**
- * Where an agent may stand: the server's own rule (hitl_ops/worlds/household/grid.py, straight_ways.py), worked out
- * again here so that the person's next step can be drawn before the server has answered.
+ * Where an agent may stand: the server's own rule (hitl_ops/worlds/household/grid.py), worked out again here so that
+ * the person's next step can be drawn before the server has answered.
  */
 
 import { footprint, homeBounds, type Rectangle, type SceneDescription } from "../wire/scene_types.ts";
 
 const CELL = 0.2;
 const AGENT_RADIUS = 0.2;
-const TOUCH = 1e-6;
 
 export class FloorGrid {
   private readonly x0: number;
@@ -15,7 +14,6 @@ export class FloorGrid {
   private readonly rows: number;
   private readonly columns: number;
   private readonly blocked: Uint8Array;
-  private readonly solid: Rectangle[] = [];
 
   constructor(scene: SceneDescription) {
     const [x0, z0, x1, z1] = homeBounds(scene);
@@ -45,27 +43,13 @@ export class FloorGrid {
 
   /** Where a step ends, sliding along whatever is in the way. */
   slide(x: number, z: number, dx: number, dz: number): [number, number] {
-    const ahead: [number, number][] = [
-      [x + dx, z + dz],
-      [x + dx, z],
-      [x, z + dz],
-    ];
-    for (const place of ahead) if (this.isFree(...place)) return place;
-    if (!this.isFree(x, z)) {
-      // Stopped on a way that leads beside the free cells: one gets back as one got there.
-      for (const place of ahead) if (this.isClear(...place)) return place;
-    }
+    if (this.isFree(x + dx, z + dz)) return [x + dx, z + dz];
+    if (this.isFree(x + dx, z)) return [x + dx, z];
+    if (this.isFree(x, z + dz)) return [x, z + dz];
     return [x, z];
   }
 
-  private isClear(x: number, z: number): boolean {
-    const near = AGENT_RADIUS - TOUCH;
-    return this.solid.every(([x0, z0, x1, z1]) => x <= x0 - near || x >= x1 + near || z <= z0 - near || z >= z1 + near);
-  }
-
-  private block(rectangle: Rectangle): void {
-    this.solid.push(rectangle);
-    const [x0, z0, x1, z1] = rectangle;
+  private block([x0, z0, x1, z1]: Rectangle): void {
     for (let row = 0; row < this.rows; row++) {
       const z = this.z0 + (row + 0.5) * CELL;
       if (z <= z0 - AGENT_RADIUS || z >= z1 + AGENT_RADIUS) continue;
