@@ -133,7 +133,7 @@ def _label_stage(
     percentiles = {one: float(_percentile(ordered, float(one), kind)) for one in percents}
     least, most = float(ordered[0]), float(ordered[-1])
     del ordered
-    counts, edges = np.histogram(advantage, bins=_BARS)
+    counts, edges = np.histogram(advantage, bins=_BARS, range=_range_of_bars(least, most))
     mean, std = _moments(advantage)
     labels = np.empty(len(advantage), np.int32)
     for start in range(0, len(labels), _BLOCK):
@@ -155,6 +155,15 @@ def _label_stage(
         histogram=counts.tolist(),
         histogram_edges=edges.tolist(),
     )
+
+
+def _range_of_bars(least: float, most: float) -> tuple[float, float] | None:
+    """None, which is all values; or half a unit more either way where they are next to equal.
+
+    NumPy takes that for values that are all equal, and refuses bins narrower than numbers lie apart.
+    """
+    apart = float(np.spacing(np.float32(max(abs(least), abs(most)))))
+    return None if most - least > 2 * _BARS * apart else (least - 0.5, most + 0.5)
 
 
 def _percentile(ordered: Float32, percent: float, kind: np.dtype[Any]) -> Any:

@@ -208,6 +208,17 @@ def test_percentiles_are_numpys(values: list[float], threshold: float, stage_num
     assert stage.std == pytest.approx(advantage.astype(np.float64).std(), abs=1e-9)
 
 
+@pytest.mark.parametrize("middle", [0.0, 0.25, -1.0, 1e-40])
+@pytest.mark.parametrize("steps", [0, 1, 39, 79, 81, 1000])
+def test_values_next_to_equal_have_bars_too(middle: float, steps: int) -> None:
+    low = np.float32(middle)
+    high = low
+    for _ in range(steps):
+        high = np.nextafter(high, np.float32(2))
+    (stage,) = label_advantages(np.array([low, high, high], np.float32), None, threshold=30.0)[1]
+    assert sum(stage.histogram) == 3 and np.all(np.diff(stage.histogram_edges) > 0)
+
+
 def test_ties_inflate_what_is_positive() -> None:
     advantage = np.array([0.0] * 10 + [1.0] * 90, np.float32)
     labels, (stage,) = label_advantages(advantage, None, threshold=30.0)
