@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from hitl_ops.contracts.file_lock import unlock_and_close
 from hitl_ops.contracts.publish import disk_errors_named
 
 # A request takes a hundred milliseconds at the least; looking this often costs next to nothing beside it.
@@ -43,7 +44,7 @@ class RequestSlots:
             try:
                 yield
             finally:
-                os.close(descriptor)
+                unlock_and_close(descriptor)
 
     def _acquire(self) -> int:
         with disk_errors_named(self._folder):

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.file_lock import unlock_and_close
 from hitl_ops.contracts.publish import TEMPORARY_MARK, disk_errors_named, publishing
 from hitl_ops.records.lerobot_layout import (
     AUTOMATIC,
@@ -148,7 +149,7 @@ def _alone(target: Path) -> Iterator[None]:
         finally:
             lock.unlink(missing_ok=True)
     finally:
-        os.close(descriptor)
+        unlock_and_close(descriptor)
 
 
 def _clear(target: Path) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hitl_ops.contracts.errors import UserError
+from hitl_ops.contracts.file_lock import unlock_and_close
 from hitl_ops.contracts.publish import disk_errors_named, publish_json, publishing, sweep_temporaries
 from hitl_ops.records.lerobot_layout import LEGACY_VERSION, read_json
 from hitl_ops.records.lerobot_overlay import FACTS_FILE, open_overlay, write_overlay
@@ -306,7 +307,7 @@ def _alone(work: Path, place: Path) -> Iterator[None]:
             raise UserError(f"'{place}' is being written by another process", "wait for it")
         yield
     finally:
-        os.close(descriptor)
+        unlock_and_close(descriptor)
 
 
 def _move(work: Path, place: Path) -> None:

@@ -242,10 +242,9 @@ class Worker:
 
     def _opened(self, opened: OpenedPlay) -> None:
         asked = opened.asked
-        waiting = self._opening.pop(asked.play_id)
+        waiting, answers = self._opening.pop(asked.play_id), self._answers.pop(asked.play_id, None)
         self._send(asked.play_id, "opened", opened.told)
         if opened.log is None:
-            self._answers.pop(asked.play_id, None)
             self._send(asked.play_id, "over", over_of(opened.session, opened.log_name).model_dump())
             self._close_scene(opened.session)
             return
@@ -258,7 +257,7 @@ class Worker:
                 asked.partner, opened.session, self._switchboard, play_id=asked.play_id, style=asked.style
             ),
             send=lambda kind, payload: self._send(asked.play_id, kind, payload),
-            answers=self._answers.pop(asked.play_id, None),
+            answers=answers,
         )
         self._plays[asked.play_id] = play
         self._asked[asked.play_id] = asked
